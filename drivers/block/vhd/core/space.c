@@ -1,0 +1,678 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <linux/compiler.h>
+#include <linux/errno.h>
+#include <linux/kernel.h>
+#include <linux/math64.h>
+#include <linux/minmax.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#include "commit.h"
+#include "format.h"
+#include "space.h"
+
+/* From one slot's bitmap to the next one's: 4 KiB rule included. */
+static u64 vhd_space_stride(const struct vhd_image *img)
+{
+	return vhd_block_bytes(img) + (u64)VHD_ALIGN;
+}
+
+/* Would the table's 32 bits hold the sectors of a slot at @pos? */
+static bool vhd_space_addressable(const struct vhd_image *img, u64 pos)
+{
+	return (pos + vhd_slot_bytes(img)) >> VHD_SECTOR_SHIFT < VHD_BAT_BAD;
+}
+
+bool vhd_slots_push(struct vhd_slots *s, u32 sector)
+{
+	u32 i, up;
+
+	if (s->nr == s->max)
+		return false;
+	for (i = s->nr++; i; i = up) {
+		up = (i - 1) / 2;
+		if (s->at[up] <= sector)
+			break;
+		s->at[i] = s->at[up];
+	}
+	s->at[i] = sector;
+	return true;
+}
+
+u32 vhd_slots_pop(struct vhd_slots *s)
+{
+	u32 low, last, i = 0, down;
+
+	if (!s->nr)
+		return 0;
+	low = s->at[0];
+	last = s->at[--s->nr];
+	for (down = 1; down < s->nr; down = 2 * i + 1) {
+		if (down + 1 < s->nr && s->at[down + 1] < s->at[down])
+			down++;
+		if (last <= s->at[down])
+			break;
+		s->at[i] = s->at[down];
+		i = down;
+	}
+	s->at[i] = last;
+	return low;
+}
+
+int vhd_slots_reserve(struct vhd_image *img, struct vhd_slots *s, u32 max)
+{
+	unsigned long flags;
+	u32 *at;
+
+	if (READ_ONCE(s->max) >= max)
+		return 0;
+	at = kvmalloc_array(max, sizeof(*at), GFP_NOIO | __GFP_NOWARN);
+	if (!at)
+		return -ENOMEM;
+	spin_lock_irqsave(&img->lock, flags);
+	if (s->max < max) {
+		if (s->nr)
+			memcpy(at, s->at, s->nr * sizeof(*at));
+		swap(s->at, at);
+		s->max = max;
+	}
+	spin_unlock_irqrestore(&img->lock, flags);
+	kvfree(at);
+	return 0;
+}
+
+/* Free slots within the file that are not prepared. */
+static u32 vhd_space_reusable(const struct vhd_space *sp)
+{
+	return sp->holes.nr + sp->freed.nr + sp->gaps.nr;
+}
+
+u32 vhd_space_take(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	u64 pos = vhd_tail_pos(sp->data_end);
+
+	lockdep_assert_held(&img->lock);
+	if (sp->ready.nr)
+		return vhd_slots_pop(&sp->ready);
+	if (vhd_space_reusable(sp))
+		return 0;
+	if (sp->stale || pos + vhd_slot_bytes(img) > sp->tail ||
+	    !vhd_space_addressable(img, pos))
+		return 0;
+	sp->data_end = pos + vhd_slot_bytes(img);
+	return pos >> VHD_SECTOR_SHIFT;
+}
+
+void vhd_space_give(struct vhd_image *img, u32 sector)
+{
+	lockdep_assert_held(&img->lock);
+	/* One that finds no room is lost until the image is opened again. */
+	vhd_slots_push(&img->space.freed, sector);
+}
+
+void vhd_space_relax(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	u64 slot = vhd_slot_bytes(img), pos;
+	u32 sector;
+
+	lockdep_assert_held(&img->lock);
+	sp->enospc = false;
+	sp->chunk = 1;
+	while ((sector = vhd_slots_pop(&sp->ready)))
+		vhd_slots_push(&sp->freed, sector);
+	while (!sp->stale && sp->freed.nr < sp->freed.max &&
+	       (pos = vhd_tail_pos(sp->data_end)) + slot <= sp->tail) {
+		vhd_slots_push(&sp->freed, pos >> VHD_SECTOR_SHIFT);
+		sp->data_end = pos + slot;
+	}
+}
+
+/* Slots that can be had without a growth. */
+static u64 vhd_space_slots(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	u64 pos = vhd_tail_pos(sp->data_end);
+
+	if (sp->stale || pos >= sp->tail)
+		return sp->ready.nr;
+	return sp->ready.nr + div64_u64(sp->tail - pos, vhd_space_stride(img));
+}
+
+/*
+ * Slots to grow by: what use suggests, a fraction of what is there so that
+ * small images stay small, and not more than the disk can need.
+ */
+static u32 vhd_space_chunk(struct vhd_image *img)
+{
+	u32 most = max(img->nr_allocated / 4, VHD_SMALL_CHUNK);
+	u32 chunk = min(img->space.chunk, most);
+
+	lockdep_assert_held(&img->lock);
+	return min(chunk, img->nr_blocks - img->nr_allocated);
+}
+
+/* Slots to have ready as long as there are free ones in the file. */
+static u32 vhd_space_reuse(struct vhd_image *img)
+{
+	return clamp(vhd_space_chunk(img), 1U, VHD_NR_READY);
+}
+
+/* What should be ready ahead of need. */
+static u64 vhd_space_wanted(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+
+	if (sp->enospc)
+		return 0;
+	if (vhd_space_reusable(sp))
+		return min(vhd_space_reuse(img),
+			   sp->ready.nr + vhd_space_reusable(sp));
+	return vhd_space_chunk(img);
+}
+
+u32 vhd_space_free_slots(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	unsigned long flags;
+	u32 nr;
+
+	spin_lock_irqsave(&img->lock, flags);
+	nr = sp->ready.nr + vhd_space_reusable(sp) + sp->draining.nr +
+	     img->unmaps.nr_pending + img->unmaps.nr_taken;
+	spin_unlock_irqrestore(&img->lock, flags);
+	return nr;
+}
+
+bool vhd_space_low(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	unsigned long flags;
+	u64 slots, wanted;
+
+	if (!img->bat || !img->writable)
+		return false;
+	spin_lock_irqsave(&img->lock, flags);
+	slots = vhd_space_reusable(sp) ? sp->ready.nr : vhd_space_slots(img);
+	wanted = vhd_space_wanted(img);
+	spin_unlock_irqrestore(&img->lock, flags);
+	return slots * 2 < wanted;
+}
+
+enum vhd_prepare_step {
+	VHD_PREPARE_START,
+	VHD_PREPARE_SETTLE,
+	VHD_PREPARE_ZEROED,
+	VHD_PREPARE_RESERVED,
+	VHD_PREPARE_CUT_FOOTER,
+	VHD_PREPARE_CUT_FLUSH,
+	VHD_PREPARE_CUT_TRUNCATE,
+	VHD_PREPARE_RESERVE,
+	VHD_PREPARE_FOOTER,
+	VHD_PREPARE_FLUSH,
+	VHD_PREPARE_UNDO,
+};
+
+static int vhd_io_footer(struct vhd_io *io, struct vhd_footer *f, u64 pos)
+{
+	return vhd_io_set(io, VHD_IO_WRITE, pos, sizeof(*f), f);
+}
+
+/* The file now ends with a footer at @tail. */
+static void vhd_space_set_tail(struct vhd_image *img, u64 tail)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&img->lock, flags);
+	img->space.tail = tail;
+	img->space.file_size = tail + VHD_SECTOR_SIZE;
+	img->space.stale = false;
+	spin_unlock_irqrestore(&img->lock, flags);
+}
+
+/* The list whose slot is the lowest, so that files stay short; NULL: none. */
+static struct vhd_slots *vhd_space_lowest(struct vhd_space *sp)
+{
+	struct vhd_slots *lists[] = { &sp->holes, &sp->freed, &sp->gaps };
+	struct vhd_slots *low = NULL;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(lists); i++)
+		if (lists[i]->nr && (!low || lists[i]->at[0] < low->at[0]))
+			low = lists[i];
+	return low;
+}
+
+static void vhd_space_push(struct vhd_image *img, struct vhd_slots *s,
+			   u32 sector)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&img->lock, flags);
+	vhd_slots_push(s, sector);
+	spin_unlock_irqrestore(&img->lock, flags);
+}
+
+static int vhd_prepare_slot(struct vhd_prepare *p, struct vhd_io *io,
+			    enum vhd_io_kind kind)
+{
+	p->step = kind == VHD_IO_ZERO ? VHD_PREPARE_ZEROED :
+					VHD_PREPARE_RESERVED;
+	return vhd_io_set(io, kind, (u64)p->slot << VHD_SECTOR_SHIFT,
+			  vhd_slot_bytes(p->img), NULL);
+}
+
+/* The next free slot, as long as some are wanted; 0 if there is none to do. */
+static int vhd_prepare_reuse(struct vhd_prepare *p, struct vhd_io *io)
+{
+	struct vhd_space *sp = &p->img->space;
+	struct vhd_slots *from = NULL;
+	unsigned long flags;
+
+	spin_lock_irqsave(&p->img->lock, flags);
+	if (sp->ready.nr < vhd_space_reuse(p->img))
+		from = vhd_space_lowest(sp);
+	p->slot = from ? vhd_slots_pop(from) : 0;
+	spin_unlock_irqrestore(&p->img->lock, flags);
+	if (!from)
+		return 0;
+	return vhd_prepare_slot(p, io, from == &sp->holes ? VHD_IO_RESERVE :
+							    VHD_IO_ZERO);
+}
+
+/* Is the table to be flushed before free space of before is touched? */
+static bool vhd_space_unsettled(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	unsigned long flags;
+	bool unsettled;
+
+	spin_lock_irqsave(&img->lock, flags);
+	unsettled = sp->unsettled && (sp->stale || sp->gaps.nr);
+	spin_unlock_irqrestore(&img->lock, flags);
+	return unsettled;
+}
+
+static void vhd_space_settled(struct vhd_image *img)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&img->lock, flags);
+	img->space.unsettled = false;
+	spin_unlock_irqrestore(&img->lock, flags);
+}
+
+static u32 vhd_prepare_chunk(struct vhd_image *img)
+{
+	unsigned long flags;
+	u32 chunk;
+
+	spin_lock_irqsave(&img->lock, flags);
+	chunk = vhd_space_chunk(img);
+	spin_unlock_irqrestore(&img->lock, flags);
+	return max(chunk, 1U);
+}
+
+static int vhd_prepare_reserve(struct vhd_prepare *p, struct vhd_io *io)
+{
+	struct vhd_image *img = p->img;
+	u64 first = vhd_tail_pos(img->space.tail);
+
+	p->old_size = img->space.file_size;
+	p->new_tail = first + p->chunk * vhd_space_stride(img);
+	while (!vhd_space_addressable(img, p->new_tail)) {
+		if (p->chunk == 1) {
+			WRITE_ONCE(img->space.enospc, true);
+			return -ENOSPC;
+		}
+		p->chunk /= 2;
+		p->new_tail = first + p->chunk * vhd_space_stride(img);
+	}
+	p->step = VHD_PREPARE_RESERVE;
+	return vhd_io_set(io, VHD_IO_RESERVE, p->old_size,
+			  p->new_tail + VHD_SECTOR_SIZE - p->old_size, NULL);
+}
+
+/* Try again with less, or give up. */
+static int vhd_prepare_smaller(struct vhd_prepare *p, int err,
+			       struct vhd_io *io)
+{
+	if (err != -ENOSPC || p->chunk == 1) {
+		if (err == -ENOSPC)
+			WRITE_ONCE(p->img->space.enospc, true);
+		return err;
+	}
+	p->chunk /= 2;
+	return vhd_prepare_reserve(p, io);
+}
+
+/* Give back what a failed growth may have reserved behind the old end. */
+static int vhd_prepare_undo(struct vhd_prepare *p, int err, struct vhd_io *io)
+{
+	p->error = err;
+	p->step = VHD_PREPARE_UNDO;
+	return vhd_io_set(io, VHD_IO_TRUNCATE, p->old_size, 0, NULL);
+}
+
+static int vhd_prepare_finish(struct vhd_prepare *p)
+{
+	struct vhd_space *sp = &p->img->space;
+	unsigned long flags;
+
+	vhd_space_set_tail(p->img, p->new_tail);
+	spin_lock_irqsave(&p->img->lock, flags);
+	sp->chunk = min(sp->chunk * 2, VHD_MAX_CHUNK);
+	sp->enospc = false;
+	p->img->counters.growths++;
+	spin_unlock_irqrestore(&p->img->lock, flags);
+	return 0;
+}
+
+/* Cut a tail of unknown content off, so that the file reads zeros there. */
+static int vhd_prepare_cut(struct vhd_prepare *p, struct vhd_io *io)
+{
+	p->new_tail = vhd_tail_pos(p->img->space.data_end);
+	p->step = VHD_PREPARE_CUT_FOOTER;
+	return vhd_io_footer(io, &p->footer, p->new_tail);
+}
+
+static int vhd_prepare_grow(struct vhd_prepare *p, struct vhd_io *io)
+{
+	if (p->img->space.stale)
+		return vhd_prepare_cut(p, io);
+	p->chunk = vhd_prepare_chunk(p->img);
+	return vhd_prepare_reserve(p, io);
+}
+
+/* Are slots ready, and are there free ones for when they have gone? */
+static bool vhd_space_enough(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	unsigned long flags;
+	bool enough;
+
+	spin_lock_irqsave(&img->lock, flags);
+	enough = sp->ready.nr && vhd_space_reusable(sp);
+	spin_unlock_irqrestore(&img->lock, flags);
+	return enough;
+}
+
+/*
+ * On to the next slot; or growth, if not one could be had in the file.  Who asks
+ * while enough are ready (he may have waited for one that others took) gets one
+ * of these.
+ */
+static int vhd_prepare_more(struct vhd_prepare *p, struct vhd_io *io)
+{
+	int ret = vhd_prepare_reuse(p, io);
+
+	if (ret || p->readied || vhd_space_enough(p->img))
+		return ret;
+	return vhd_prepare_grow(p, io);
+}
+
+/* A full file system: the slot stays free, and those ready will do. */
+static int vhd_prepare_full(struct vhd_prepare *p, struct vhd_slots *s)
+{
+	vhd_space_push(p->img, s, p->slot);
+	WRITE_ONCE(p->img->space.enospc, true);
+	return p->readied ? 0 : -ENOSPC;
+}
+
+/*
+ * A slot on a bad spot is lost to this file, or it would stand in the way of
+ * all others.
+ */
+static int vhd_prepare_zeroed(struct vhd_prepare *p, int err, struct vhd_io *io)
+{
+	if (err == -ENOSPC)
+		return vhd_prepare_full(p, &p->img->space.freed);
+	if (err)
+		return vhd_prepare_more(p, io);
+	return vhd_prepare_slot(p, io, VHD_IO_RESERVE);
+}
+
+static void vhd_prepare_ready(struct vhd_prepare *p)
+{
+	struct vhd_space *sp = &p->img->space;
+	unsigned long flags;
+
+	spin_lock_irqsave(&p->img->lock, flags);
+	vhd_slots_push(&sp->ready, p->slot);
+	if (!p->readied++)
+		sp->chunk = min(sp->chunk * 2, VHD_MAX_CHUNK);
+	sp->enospc = false;
+	spin_unlock_irqrestore(&p->img->lock, flags);
+}
+
+static int vhd_prepare_reserved(struct vhd_prepare *p, int err,
+				struct vhd_io *io)
+{
+	struct vhd_space *sp = &p->img->space;
+
+	if (err == -ENOSPC)
+		return vhd_prepare_full(p, &sp->holes);
+	if (!err || err == -EOPNOTSUPP)
+		vhd_prepare_ready(p);
+	return vhd_prepare_more(p, io);
+}
+
+/*
+ * A commit's flush that failed meanwhile may have dropped the footer: then ours
+ * says nothing, and the file must not be cut behind it.
+ */
+static int vhd_prepare_flushed(struct vhd_prepare *p, int err)
+{
+	if (!err)
+		err = READ_ONCE(p->img->failed);
+	return err ? vhd_image_fail(p->img, err) : 0;
+}
+
+static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
+{
+	struct vhd_prepare *p = container_of(plan, struct vhd_prepare, plan);
+
+	switch (p->step) {
+	case VHD_PREPARE_START:
+		if (READ_ONCE(p->img->failed))
+			return p->img->failed;
+		if (!vhd_space_unsettled(p->img))
+			return vhd_prepare_more(p, io);
+		p->step = VHD_PREPARE_SETTLE;
+		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+	case VHD_PREPARE_SETTLE:
+		err = vhd_prepare_flushed(p, err);
+		if (err)
+			return err;
+		vhd_space_settled(p->img);
+		return vhd_prepare_more(p, io);
+	case VHD_PREPARE_ZEROED:
+		return vhd_prepare_zeroed(p, err, io);
+	case VHD_PREPARE_RESERVED:
+		return vhd_prepare_reserved(p, err, io);
+
+	case VHD_PREPARE_CUT_FOOTER:
+		if (err)
+			return err;
+		p->step = VHD_PREPARE_CUT_FLUSH;
+		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+	case VHD_PREPARE_CUT_FLUSH:
+		err = vhd_prepare_flushed(p, err);
+		if (err)
+			return err;
+		p->step = VHD_PREPARE_CUT_TRUNCATE;
+		return vhd_io_set(io, VHD_IO_TRUNCATE,
+				  p->new_tail + VHD_SECTOR_SIZE, 0, NULL);
+	case VHD_PREPARE_CUT_TRUNCATE:
+		if (err)
+			return err;
+		vhd_space_set_tail(p->img, p->new_tail);
+		return vhd_prepare_grow(p, io);
+
+	case VHD_PREPARE_RESERVE:
+		if (err && err != -EOPNOTSUPP)
+			return vhd_prepare_undo(p, err, io);
+		p->step = VHD_PREPARE_FOOTER;
+		return vhd_io_footer(io, &p->footer, p->new_tail);
+	case VHD_PREPARE_FOOTER:
+		if (err)
+			return vhd_prepare_undo(p, err, io);
+		p->step = VHD_PREPARE_FLUSH;
+		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+	case VHD_PREPARE_FLUSH:
+		err = vhd_prepare_flushed(p, err);
+		if (err)
+			return err;
+		return vhd_prepare_finish(p);
+	case VHD_PREPARE_UNDO:
+	default:
+		return err ? err : vhd_prepare_smaller(p, p->error, io);
+	}
+}
+
+void vhd_prepare_init(struct vhd_prepare *p, struct vhd_image *img)
+{
+	memset(p, 0, sizeof(*p));
+	p->plan.next = vhd_prepare_next;
+	p->img = img;
+	p->step = VHD_PREPARE_START;
+	p->footer = img->footer;
+}
+
+enum vhd_tidy_step {
+	VHD_TIDY_START,
+	VHD_TIDY_PAD,
+	VHD_TIDY_SETTLE,
+	VHD_TIDY_FOOTER,
+	VHD_TIDY_FLUSH,
+	VHD_TIDY_TRUNCATE,
+	VHD_TIDY_DONE,
+};
+
+static u64 vhd_tidy_slot_end(const struct vhd_image *img, u32 sector)
+{
+	return ((u64)sector << VHD_SECTOR_SHIFT) + vhd_slot_bytes(img);
+}
+
+/* First byte behind everything that is in use, on disk or in memory. */
+static u64 vhd_tidy_end(struct vhd_image *img)
+{
+	const struct vhd_unmaps *un = &img->unmaps;
+	u64 end = img->space.meta_end;
+	u32 i;
+
+	for (i = 0; i < img->nr_blocks; i++)
+		if (img->bat[i] < VHD_BAT_BAD)
+			end = max(end, vhd_tidy_slot_end(img, img->bat[i]));
+	/* What no commit has unmapped is still in the table on disk. */
+	for (i = 0; i < un->nr_pending; i++)
+		end = max(end, vhd_tidy_slot_end(img, un->pending[i].sector));
+	return end;
+}
+
+static int vhd_tidy_footer(struct vhd_tidy *t, struct vhd_io *io)
+{
+	t->step = VHD_TIDY_FOOTER;
+	return vhd_io_footer(io, &t->footer, t->new_tail);
+}
+
+static int vhd_tidy_start(struct vhd_tidy *t, struct vhd_io *io)
+{
+	struct vhd_image *img = t->img;
+	struct vhd_space *sp = &img->space;
+
+	if (!img->writable || img->failed)
+		return 0;
+	if (sp->file_size < sp->tail + VHD_SECTOR_SIZE) {
+		t->step = VHD_TIDY_PAD;
+		return vhd_io_footer(io, &t->footer, sp->tail);
+	}
+	if (!img->bat)
+		return 0;
+	/* Free slots may lie behind the new end, and hold anything. */
+	sp->ready.nr = 0;
+	sp->holes.nr = 0;
+	sp->freed.nr = 0;
+	sp->gaps.nr = 0;
+	sp->draining.nr = 0;
+	sp->data_end = vhd_tidy_end(img);
+	t->new_tail = vhd_tail_pos(sp->data_end);
+	if (sp->tail <= t->new_tail)
+		return 0;
+	sp->stale = true;
+	if (vhd_space_unsettled(img)) {
+		t->step = VHD_TIDY_SETTLE;
+		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+	}
+	return vhd_tidy_footer(t, io);
+}
+
+static int vhd_tidy_next(struct vhd_plan *plan, int err, struct vhd_io *io)
+{
+	struct vhd_tidy *t = container_of(plan, struct vhd_tidy, plan);
+
+	if (err && (t->step == VHD_TIDY_SETTLE || t->step == VHD_TIDY_FLUSH ||
+		    t->step == VHD_TIDY_DONE))
+		return vhd_image_fail(t->img, err);
+	if (err)
+		return err;
+	switch (t->step) {
+	case VHD_TIDY_PAD:
+		t->img->space.file_size = t->img->space.tail + VHD_SECTOR_SIZE;
+		fallthrough;
+	case VHD_TIDY_START:
+		return vhd_tidy_start(t, io);
+	case VHD_TIDY_SETTLE:
+		vhd_space_settled(t->img);
+		return vhd_tidy_footer(t, io);
+	case VHD_TIDY_FOOTER:
+		t->step = VHD_TIDY_FLUSH;
+		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+	case VHD_TIDY_FLUSH:
+		t->step = VHD_TIDY_TRUNCATE;
+		return vhd_io_set(io, VHD_IO_TRUNCATE,
+				  t->new_tail + VHD_SECTOR_SIZE, 0, NULL);
+	case VHD_TIDY_TRUNCATE:
+		vhd_space_set_tail(t->img, t->new_tail);
+		t->step = VHD_TIDY_DONE;
+		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+	default:
+		return 0;
+	}
+}
+
+void vhd_tidy_init(struct vhd_tidy *t, struct vhd_image *img)
+{
+	memset(t, 0, sizeof(*t));
+	t->plan.next = vhd_tidy_next;
+	t->img = img;
+	t->step = VHD_TIDY_START;
+	t->footer = img->footer;
+}
+
+int vhd_space_init(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+
+	sp->chunk = 1;
+	return vhd_slots_reserve(img, &sp->ready, VHD_NR_READY) ?:
+	       vhd_slots_reserve(img, &sp->freed, 2 * VHD_NR_NEW);
+}
+
+static void vhd_slots_free(struct vhd_slots *s)
+{
+	kvfree(s->at);
+	*s = (struct vhd_slots) { };
+}
+
+void vhd_space_free(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+
+	vhd_slots_free(&sp->ready);
+	vhd_slots_free(&sp->holes);
+	vhd_slots_free(&sp->freed);
+	vhd_slots_free(&sp->gaps);
+	vhd_slots_free(&sp->draining);
+}
