@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The backing file: who uses it, and transfers to and from it.
+ *
+ * All transfers of a device go the same way, by direct I/O or through the page
+ * cache: two ways over one page would corrupt it.  Only opening reads through
+ * the page cache always, and empties it before direct I/O begins.
+ */
+#include <linux/bvec.h>
+#include <linux/delay.h>
+#include <linux/falloc.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/stat.h>
+#include <linux/uio.h>
+
+#include "vhd.h"
+
+/*
+ * An inode that devices use, and its mapping's allocation mask as it was
+ * before it was narrowed.
+ */
+struct vhd_claim {
+	struct list_head list;
+	struct inode *inode;
+	gfp_t gfp;
+	/* How many use it, and for what. */
+	unsigned int users[VHD_USE_WRITE + 1];
+};
+
+static LIST_HEAD(vhd_claims);
+static DEFINE_MUTEX(vhd_claims_mutex);
+
+static bool vhd_claim_allows(const struct vhd_claim *c, enum vhd_use use)
+{
+	if (c->users[VHD_USE_WRITE])
+		return false;
+	switch (use) {
+	case VHD_USE_PARENT:
+		return true;
+	case VHD_USE_READ:
+		return !c->users[VHD_USE_READ];
+	case VHD_USE_MERGE:
+		return !c->users[VHD_USE_READ] &&
+		       c->users[VHD_USE_PARENT] == 1;
+	default:
+		return !c->users[VHD_USE_READ] && !c->users[VHD_USE_PARENT];
+	}
+}
+
+static struct vhd_claim *vhd_claim_find(const struct inode *inode)
+{
+	struct vhd_claim *c;
+
+	lockdep_assert_held(&vhd_claims_mutex);
+	list_for_each_entry(c, &vhd_claims, list)
+		if (c->inode == inode)
+			return c;
+	return NULL;
+}
+
+/* The device may be needed to free memory: no allocation may wait for it. */
+static void vhd_claim_add(struct vhd_claim *claim,
+			  struct address_space *mapping)
+{
+	claim->inode = mapping->host;
+	claim->gfp = mapping_gfp_mask(mapping);
+	mapping_set_gfp_mask(mapping, claim->gfp & ~(__GFP_IO | __GFP_FS));
+	list_add(&claim->list, &vhd_claims);
+}
+
+static struct vhd_claim *vhd_claim_inode(struct file *file, enum vhd_use use)
+{
+	struct address_space *mapping = file->f_mapping;
+	struct vhd_claim *claim, *new;
+
+	new = kzalloc(sizeof(*new), GFP_KERNEL);
+	if (!new)
+		return ERR_PTR(-ENOMEM);
+	mutex_lock(&vhd_claims_mutex);
+	claim = vhd_claim_find(mapping->host);
+	if (!claim) {
+		vhd_claim_add(new, mapping);
+		swap(claim, new);
+	}
+	if (vhd_claim_allows(claim, use))
+		claim->users[min(use, VHD_USE_WRITE)]++;
+	else
+		claim = ERR_PTR(-EBUSY);
+	mutex_unlock(&vhd_claims_mutex);
+	kfree(new);
+	return claim;
+}
+
+static void vhd_unclaim_inode(struct vhd_claim *claim, enum vhd_use use)
+{
+	unsigned int i, users = 0;
+
+	mutex_lock(&vhd_claims_mutex);
+	claim->users[use]--;
+	for (i = 0; i <= VHD_USE_WRITE; i++)
+		users += claim->users[i];
+	if (!users) {
+		mapping_set_gfp_mask(claim->inode->i_mapping, claim->gfp);
+		list_del(&claim->list);
+	}
+	mutex_unlock(&vhd_claims_mutex);
+	if (!users)
+		kfree(claim);
+}
+
+static int vhd_backing_check(struct file *file, bool write)
+{
+	if (!S_ISREG(file_inode(file)->i_mode) || file->f_mode & FMODE_PATH)
+		return -EINVAL;
+	if (!(file->f_mode & FMODE_READ) ||
+	    (write && !(file->f_mode & FMODE_WRITE)))
+		return -EACCES;
+	if (!file->f_op->read_iter || (write && !file->f_op->write_iter) ||
+	    file->f_flags & O_APPEND || IS_SWAPFILE(file_inode(file)))
+		return -EINVAL;
+	return 0;
+}
+
+/* Can requests, which come in units of 512 bytes, go by direct I/O? */
+static void vhd_backing_find_dio(struct vhd_backing *b)
+{
+	struct block_device *bdev = file_inode(b->file)->i_sb->s_bdev;
+	unsigned int mem = VHD_SECTOR_SIZE, offset = VHD_SECTOR_SIZE;
+	struct kstat stat;
+
+	b->dio_mem_mask = VHD_SECTOR_SIZE - 1;
+	if (!(b->file->f_mode & FMODE_CAN_ODIRECT))
+		return;
+	if (!vfs_getattr(&b->file->f_path, &stat, STATX_DIOALIGN, 0) &&
+	    stat.result_mask & STATX_DIOALIGN) {
+		mem = stat.dio_mem_align;
+		offset = stat.dio_offset_align;
+	} else if (bdev) {
+		offset = bdev_logical_block_size(bdev);
+	}
+	if (!mem || !offset || offset > VHD_SECTOR_SIZE || mem > PAGE_SIZE)
+		return;
+	b->dio_possible = true;
+	b->dio_mem_mask = max(mem, VHD_SECTOR_SIZE) - 1;
+}
+
+void vhd_backing_close(struct vhd_backing *b)
+{
+	vhd_unclaim_inode(b->claim, b->use);
+	fput(b->file);
+}
+
+bool vhd_backing_same(const struct vhd_backing *b, struct file *file)
+{
+	return !vhd_backing_check(file, false) &&
+	       file->f_mapping->host == b->file->f_mapping->host;
+}
+
+void vhd_backing_demote(struct vhd_backing *b)
+{
+	mutex_lock(&vhd_claims_mutex);
+	b->claim->users[b->use]--;
+	b->use = VHD_USE_PARENT;
+	b->claim->users[b->use]++;
+	mutex_unlock(&vhd_claims_mutex);
+}
+
+/*
+ * What is in the page cache then does no harm: direct I/O writes overlapping
+ * pages out first.  Only both at the same time over one page would.
+ */
+bool vhd_backing_try_set_dio(struct vhd_backing *b, bool dio)
+{
+	if (!down_write_trylock(&b->mode))
+		return false;
+	b->dio = dio;
+	up_write(&b->mode);
+	return true;
+}
+
+void vhd_backing_drop_cache(struct vhd_backing *b)
+{
+	if (b->dio)
+		invalidate_inode_pages2(b->file->f_mapping);
+}
+
+bool vhd_backing_checksums(struct vhd_backing *b)
+{
+	struct super_block *sb = file_inode(b->file)->i_sb;
+
+	return sb->s_magic == BTRFS_SUPER_MAGIC ||
+	       sb->s_iflags & SB_I_STABLE_WRITES;
+}
+
+bool vhd_backing_start_write(struct vhd_backing *b, bool wait)
+{
+	struct super_block *sb = file_inode(b->file)->i_sb;
+
+	if (!sb_start_write_trylock(sb)) {
+		if (!wait)
+			return false;
+		sb_start_write(sb);
+	}
+	/* It ends elsewhere, with kiocb_end_write(): tell lockdep. */
+	__sb_writers_release(sb, SB_FREEZE_WRITE);
+	return true;
+}
+
+void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
+			struct iov_iter *iter, bool write)
+{
+	void (*complete)(struct kiocb *iocb, long ret) = iocb->ki_complete;
+	ssize_t ret;
+
+	iocb->ki_filp = b->file;
+	iocb->ki_flags = b->dio ? IOCB_DIRECT : 0;
+	if (!b->dio)
+		iocb->ki_complete = NULL;
+	if (write)
+		ret = b->file->f_op->write_iter(iocb, iter);
+	else
+		ret = b->file->f_op->read_iter(iocb, iter);
+	if (ret != -EIOCBQUEUED)
+		complete(iocb, ret);
+}
+
+/* ---- synchronous transfers ------------------------------------------- */
+
+struct vhd_sync_io {
+	struct kiocb iocb;
+	struct completion done;
+	long ret;
+};
+
+static void vhd_sync_complete(struct kiocb *iocb, long ret)
+{
+	struct vhd_sync_io *io = container_of(iocb, struct vhd_sync_io, iocb);
+
+	io->ret = ret;
+	complete(&io->done);
+}
+
+/* One transfer; returns bytes or a negative errno. */
+static ssize_t vhd_backing_transfer(struct vhd_backing *b, loff_t pos,
+				    struct iov_iter *iter, bool write)
+{
+	struct vhd_sync_io io = { };
+
+	init_completion(&io.done);
+	io.iocb.ki_pos = pos;
+	io.iocb.ki_complete = vhd_sync_complete;
+	if (write)
+		vhd_backing_start_write(b, true);
+	vhd_backing_submit(b, &io.iocb, iter, write);
+	wait_for_completion_io(&io.done);
+	if (write)
+		kiocb_end_write(&io.iocb);
+	return io.ret;
+}
+
+void *vhd_backing_buf_alloc(size_t len, gfp_t gfp)
+{
+	return alloc_pages_exact(len, gfp);
+}
+
+void vhd_backing_buf_free(void *buf, size_t len)
+{
+	if (buf)
+		free_pages_exact(buf, len);
+}
+
+/* The same of memory from vhd_backing_buf_alloc(). */
+static ssize_t vhd_backing_rw(struct vhd_backing *b, loff_t pos, void *buf,
+			      size_t len, bool write)
+{
+	struct bio_vec bvec;
+	struct iov_iter iter;
+
+	bvec_set_page(&bvec, virt_to_page(buf), len, offset_in_page(buf));
+	iov_iter_bvec(&iter, write ? ITER_SOURCE : ITER_DEST, &bvec, 1, len);
+	return vhd_backing_transfer(b, pos, &iter, write);
+}
+
+/*
+ * A stacked file system may promise direct I/O that the file system below it
+ * does not do: try.
+ */
+static void vhd_backing_probe_dio(struct vhd_backing *b)
+{
+	void *buf = vhd_backing_buf_alloc(PAGE_SIZE, GFP_KERNEL);
+
+	b->dio = true;
+	if (!buf || vhd_backing_rw(b, 0, buf, VHD_SECTOR_SIZE, false) < 0)
+		b->dio_possible = false;
+	b->dio = false;
+	vhd_backing_buf_free(buf, PAGE_SIZE);
+}
+
+static int vhd_backing_fallocate(struct vhd_backing *b, int mode, loff_t pos,
+				 loff_t len)
+{
+	/* It takes the freeze protection itself. */
+	return vfs_fallocate(b->file, mode, pos, len);
+}
+
+/* Pages of zeros written at a time. */
+#define VHD_ZERO_PAGES	16U
+
+static int vhd_backing_write_zeros(struct vhd_backing *b, loff_t pos, u64 len)
+{
+	struct bio_vec bvecs[VHD_ZERO_PAGES];
+	struct iov_iter iter;
+	ssize_t ret;
+	size_t n;
+	u32 i;
+
+	for (i = 0; i < VHD_ZERO_PAGES; i++)
+		bvec_set_page(&bvecs[i], ZERO_PAGE(0), PAGE_SIZE, 0);
+	while (len) {
+		n = min_t(u64, len, VHD_ZERO_PAGES * PAGE_SIZE);
+		iov_iter_bvec(&iter, ITER_SOURCE, bvecs, VHD_ZERO_PAGES, n);
+		ret = vhd_backing_transfer(b, pos, &iter, true);
+		if (ret <= 0)
+			return ret ?: -EIO;
+		pos += ret;
+		len -= ret;
+	}
+	return 0;
+}
+
+/* Where the file system does not know how, zeros are written. */
+int vhd_backing_zero(struct vhd_backing *b, loff_t pos, u64 len, bool keep)
+{
+	int mode = FALLOC_FL_KEEP_SIZE;
+	int ret = -EOPNOTSUPP;
+
+	mode |= keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
+	if (keep || b->punches)
+		ret = vhd_backing_fallocate(b, mode, pos, len);
+	return ret == -EOPNOTSUPP ? vhd_backing_write_zeros(b, pos, len) : ret;
+}
+
+/*
+ * Behind the end of the file there is nothing to punch, but a file system that
+ * cannot says so.
+ */
+static bool vhd_backing_probe_punch(struct vhd_backing *b)
+{
+	loff_t pos = round_up(i_size_read(file_inode(b->file)), SZ_1M);
+	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	return !vhd_backing_fallocate(b, mode, pos, PAGE_SIZE);
+}
+
+int vhd_backing_open(struct vhd_backing *b, struct file *file,
+		     enum vhd_use use, int dio)
+{
+	bool write = use >= VHD_USE_WRITE;
+	int ret = vhd_backing_check(file, write);
+
+	if (ret)
+		return ret;
+	b->use = min(use, VHD_USE_WRITE);
+	b->claim = vhd_claim_inode(file, use);
+	if (IS_ERR(b->claim))
+		return PTR_ERR(b->claim);
+	b->file = get_file(file);
+	init_rwsem(&b->mode);
+	mutex_init(&b->flush_lock);
+	vhd_backing_find_dio(b);
+	if (b->dio_possible)
+		vhd_backing_probe_dio(b);
+	if (dio > 0 && !b->dio_possible) {
+		vhd_backing_close(b);
+		return -EOPNOTSUPP;
+	}
+	b->dio = dio && b->dio_possible;
+	b->punches = write && vhd_backing_probe_punch(b);
+	return 0;
+}
+
+int vhd_backing_read(struct vhd_backing *b, loff_t pos, void *buf, size_t len)
+{
+	ssize_t ret;
+
+	while (len) {
+		ret = vhd_backing_rw(b, pos, buf, len, false);
+		if (ret < 0)
+			return ret;
+		if (!ret) {
+			memset(buf, 0, len);
+			return 0;
+		}
+		pos += ret;
+		buf += ret;
+		len -= ret;
+	}
+	return 0;
+}
+
+int vhd_backing_write(struct vhd_backing *b, loff_t pos, void *buf, size_t len)
+{
+	ssize_t ret;
+
+	while (len) {
+		ret = vhd_backing_rw(b, pos, buf, len, true);
+		if (ret < 0)
+			return ret;
+		if (!ret)
+			return -EIO;
+		pos += ret;
+		buf += ret;
+		len -= ret;
+	}
+	return 0;
+}
+
+/* A file that may not grow further is a full disk to the core. */
+static int vhd_backing_space_error(int err)
+{
+	return err == -EFBIG || err == -EDQUOT ? -ENOSPC : err;
+}
+
+static int vhd_backing_step(struct vhd_backing *b, struct vhd_io *io,
+			    void *bounce)
+{
+	switch (io->kind) {
+	case VHD_IO_WRITE:
+		if (WARN_ON_ONCE(io->len > VHD_BOUNCE_SIZE))
+			return -EINVAL;
+		memcpy(bounce, io->buf, io->len);
+		return vhd_backing_write(b, io->pos, bounce, io->len);
+	case VHD_IO_ZERO:
+		return vhd_backing_zero(b, io->pos, io->len, false);
+	case VHD_IO_RESERVE:
+		return vhd_backing_fallocate(b, FALLOC_FL_KEEP_SIZE, io->pos,
+					     io->len);
+	case VHD_IO_TRUNCATE:
+		return vfs_truncate(&b->file->f_path, io->pos);
+	case VHD_IO_FLUSH:
+		return vfs_fsync(b->file, 1);
+	default:
+		WARN_ON_ONCE(1);
+		return -EINVAL;
+	}
+}
+
+/*
+ * All steps but a flush may be done twice: want of memory fails none of them. A
+ * flush that failed for whatever reason may have lost what it was to write.
+ */
+static int vhd_backing_persist(struct vhd_backing *b, struct vhd_io *io,
+			       void *bounce)
+{
+	int ret;
+
+	for (;;) {
+		ret = vhd_backing_step(b, io, bounce);
+		if (ret != -ENOMEM || io->kind == VHD_IO_FLUSH)
+			return vhd_backing_space_error(ret);
+		msleep(VHD_STARVED_MS);
+	}
+}
+
+int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan, void *bounce)
+{
+	unsigned int noio = memalloc_noio_save();
+	bool flushing = false;
+	struct vhd_io io;
+	int ret, err = 0;
+
+	down_read(&b->mode);
+	for (;;) {
+		ret = vhd_plan_next(plan, err, &io);
+		if (flushing)
+			mutex_unlock(&b->flush_lock);
+		if (ret <= 0)
+			break;
+		flushing = io.kind == VHD_IO_FLUSH;
+		if (flushing)
+			mutex_lock(&b->flush_lock);
+		err = vhd_backing_persist(b, &io, bounce);
+	}
+	up_read(&b->mode);
+	memalloc_noio_restore(noio);
+	return ret;
+}
+
+static int vhd_backing_read_buffered(struct vhd_backing *b, struct vhd_io *io)
+{
+	void *buf = io->buf;
+	loff_t pos = io->pos;
+	size_t len = io->len;
+	ssize_t ret;
+
+	while (len) {
+		ret = kernel_read(b->file, buf, len, &pos);
+		if (ret < 0)
+			return ret;
+		if (!ret) {
+			memset(buf, 0, len);
+			return 0;
+		}
+		buf += ret;
+		len -= ret;
+	}
+	return 0;
+}
+
+int vhd_backing_run_buffered(struct vhd_backing *b, struct vhd_plan *plan)
+{
+	struct vhd_io io;
+	int ret, err = 0;
+
+	while ((ret = vhd_plan_next(plan, err, &io)) > 0)
+		err = io.kind == VHD_IO_READ ?
+			      vhd_backing_read_buffered(b, &io) : -EINVAL;
+	vhd_backing_drop_cache(b);
+	return ret;
+}

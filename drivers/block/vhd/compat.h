@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Kernel API differences between 6.1 and 7.3: the only file with version
+ * tests.  The driver is written towards the newest API; what is missing in an
+ * older kernel is supplied here.
+ */
+#ifndef _VHD_COMPAT_H
+#define _VHD_COMPAT_H
+
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/sched/mm.h>
+#include <linux/version.h>
+
+#define VHD_KERNEL(a, b) (KERNEL_VERSION(a, b, 0) <= LINUX_VERSION_CODE)
+
+/* 6.5: block devices are opened with blk_mode_t, operations take the disk. */
+#if VHD_KERNEL(6, 5)
+#define VHD_OPEN_OP(name) int name(struct gendisk *disk, blk_mode_t mode)
+#define VHD_OPEN_OP_DISK disk
+#define VHD_RELEASE_OP(name) void name(struct gendisk *disk)
+#define VHD_OPEN_IS_USE(mode) ((mode) & (BLK_OPEN_WRITE | BLK_OPEN_EXCL))
+#else
+#define VHD_OPEN_OP(name) int name(struct block_device *bdev, fmode_t mode)
+#define VHD_OPEN_OP_DISK bdev->bd_disk
+#define VHD_RELEASE_OP(name) void name(struct gendisk *disk, fmode_t mode)
+#define VHD_OPEN_IS_USE(mode) ((mode) & (FMODE_WRITE | FMODE_EXCL))
+#endif
+
+/* 6.14: merging is what everybody wants; the flag is gone. */
+#if VHD_KERNEL(6, 14)
+#define VHD_TAG_SET_FLAGS BLK_MQ_F_NO_SCHED_BY_DEFAULT
+#else
+#define VHD_TAG_SET_FLAGS (BLK_MQ_F_NO_SCHED_BY_DEFAULT | BLK_MQ_F_SHOULD_MERGE)
+#endif
+
+/* 6.14: a frozen queue implies noio, and freezing returns the old flags. */
+static inline unsigned int vhd_freeze_queue(struct request_queue *q)
+{
+#if VHD_KERNEL(6, 14)
+	return blk_mq_freeze_queue(q);
+#else
+	unsigned int flags = memalloc_noio_save();
+
+	blk_mq_freeze_queue(q);
+	return flags;
+#endif
+}
+
+static inline void vhd_unfreeze_queue(struct request_queue *q,
+				      unsigned int flags)
+{
+#if VHD_KERNEL(6, 14)
+	blk_mq_unfreeze_queue(q, flags);
+#else
+	blk_mq_unfreeze_queue(q);
+	memalloc_noio_restore(flags);
+#endif
+}
+
+/* 7.3: the offset in the first bvec got another name. */
+#if VHD_KERNEL(7, 3)
+#define vhd_bvec_offset(iter) ((iter).bi_offset)
+#else
+#define vhd_bvec_offset(iter) ((iter).bi_bvec_done)
+#endif
+
+/* 7.x: rotational is asked for, not its opposite. */
+static inline bool vhd_bdev_rotational(struct block_device *bdev)
+{
+#if VHD_KERNEL(7, 0)
+	return bdev_rot(bdev);
+#else
+	return !bdev_nonrot(bdev);
+#endif
+}
+
+/**
+ * struct vhd_limits - the queue limits this driver sets
+ * @logical: logical block size, bytes
+ * @physical: physical block size, bytes
+ * @io_opt: size of a request that suits best, bytes
+ * @chunk: sectors no request may cross a multiple of; 0: none
+ * @max_sectors: sectors of the largest request
+ * @discard: granularity of discards, bytes; 0: they are not accepted
+ * @max_zeroes: sectors of the largest write-zeroes; 0: they are not accepted
+ * @dma_mask: bits that must be clear in the address of a request's memory
+ * @rotational: the disk below is a spinning one
+ * @stable_writes: memory must not change while it is being written
+ */
+struct vhd_limits {
+	unsigned int logical;
+	unsigned int physical;
+	unsigned int io_opt;
+	unsigned int chunk;
+	unsigned int max_sectors;
+	unsigned int discard;
+	unsigned int max_zeroes;
+	unsigned int dma_mask;
+	bool rotational;
+	bool stable_writes;
+};
+
+#define VHD_MAX_SEGMENTS 256
+/* Sectors of the largest discard: what a request can hold. */
+#define VHD_MAX_DISCARD (UINT_MAX >> SECTOR_SHIFT)
+
+/* 6.9: limits are a struct given to alloc; 6.11: features belong to them. */
+#if VHD_KERNEL(6, 11)
+static inline struct gendisk *vhd_alloc_disk(struct blk_mq_tag_set *set,
+					     const struct vhd_limits *l,
+					     void *data)
+{
+	struct queue_limits lim = {
+		.logical_block_size	= l->logical,
+		.physical_block_size	= l->physical,
+		.io_min			= l->physical,
+		.io_opt			= l->io_opt,
+		.chunk_sectors		= l->chunk,
+		.max_hw_sectors		= l->max_sectors,
+		.max_segments		= VHD_MAX_SEGMENTS,
+		.max_segment_size	= UINT_MAX,
+		.dma_alignment		= l->dma_mask,
+		.max_write_zeroes_sectors = l->max_zeroes,
+		.discard_granularity	= l->discard,
+		.max_hw_discard_sectors	= l->discard ? VHD_MAX_DISCARD : 0,
+		.features		= BLK_FEAT_WRITE_CACHE,
+	};
+
+	if (l->rotational)
+		lim.features |= BLK_FEAT_ROTATIONAL;
+	if (l->stable_writes)
+		lim.features |= BLK_FEAT_STABLE_WRITES;
+	return blk_mq_alloc_disk(set, &lim, data);
+}
+#else
+static inline struct gendisk *vhd_alloc_disk(struct blk_mq_tag_set *set,
+					     const struct vhd_limits *l,
+					     void *data)
+{
+	struct gendisk *disk = blk_mq_alloc_disk(set, data);
+	struct request_queue *q;
+
+	if (IS_ERR(disk))
+		return disk;
+	q = disk->queue;
+	blk_queue_logical_block_size(q, l->logical);
+	blk_queue_physical_block_size(q, l->physical);
+	blk_queue_io_min(q, l->physical);
+	blk_queue_io_opt(q, l->io_opt);
+	blk_queue_max_hw_sectors(q, l->max_sectors);
+	if (l->chunk)
+		blk_queue_chunk_sectors(q, l->chunk);
+	blk_queue_max_segments(q, VHD_MAX_SEGMENTS);
+	blk_queue_max_segment_size(q, UINT_MAX);
+	blk_queue_dma_alignment(q, l->dma_mask);
+	blk_queue_max_write_zeroes_sectors(q, l->max_zeroes);
+	if (l->discard) {
+		q->limits.discard_granularity = l->discard;
+		blk_queue_max_discard_sectors(q, VHD_MAX_DISCARD);
+	}
+	blk_queue_write_cache(q, true, false);
+	if (!l->rotational)
+		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	if (l->stable_writes)
+		blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, q);
+	return disk;
+}
+#endif
+
+#endif /* _VHD_COMPAT_H */
