@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef _SHIM_LINUX_VMALLOC_H
+#define _SHIM_LINUX_VMALLOC_H
+
+#include <linux/slab.h>
+
+#endif /* _SHIM_LINUX_VMALLOC_H */

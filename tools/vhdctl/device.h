@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Attached devices, as /sys shows them, and the driver's control node.
+ */
+#ifndef _VHDCTL_DEVICE_H
+#define _VHDCTL_DEVICE_H
+
+#include <sys/types.h>
+
+#include <linux/types.h>
+
+/** struct device - an attached device; @name is "vhdN" */
+struct device {
+	int index;
+	char name[16];
+};
+
+/**
+ * device_list - all attached devices, in the order of their numbers
+ * @devices: out: to be freed
+ * Return: how many, or a negative errno.
+ */
+int device_list(struct device **devices);
+
+/**
+ * device_find - the device an argument means
+ * @arg: /dev/vhd0, vhd0, 0, one of its partitions, a link to one of them, or
+ *	the path of an attached image
+ * Return: 0, or -ENODEV.
+ */
+int device_find(const char *arg, struct device *d);
+
+/** device_of_file - the device whose image is the inode; 0 or -ENODEV */
+int device_of_file(dev_t dev, ino_t ino, struct device *d);
+
+/**
+ * device_attr - a file below /sys/block/vhdN, without the line's end
+ * @attr: such as "vhd/type" or "size"
+ * Return: 0 or a negative errno; @buf is a string in any case.
+ */
+int device_attr(const struct device *d, const char *attr, char *buf,
+		size_t len);
+
+/** device_number - the same as a decimal number; 0 if there is none */
+u64 device_number(const struct device *d, const char *attr);
+
+/**
+ * device_numbers - numbers of the disk (first) and all its partitions
+ * @devs: out: to be freed
+ * Return: how many, or a negative errno.
+ */
+int device_numbers(const struct device *d, dev_t **devs);
+
+/**
+ * control_open - open /dev/vhd-control, loading the module if need be
+ * Return: a descriptor, or -1 after a message, with the exit code in @code.
+ */
+int control_open(int *code);
+
+/** nodes_wait - until udev has made the device's nodes and links */
+void nodes_wait(const struct device *d);
+
+/** udev_running - is there anyone to wait for */
+bool udev_running(void);
+
+/**
+ * holders_print - name who uses a device, one message each
+ * Return: how many were named.
+ */
+int holders_print(const struct device *d);
+
+/** holders_transient - does only udev look at the device, which will pass */
+bool holders_transient(const struct device *d);
+
+#endif /* _VHDCTL_DEVICE_H */

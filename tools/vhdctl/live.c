@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/vhd.h>
+
+#include "chain.h"
+#include "device.h"
+#include "live.h"
+#include "lock.h"
+#include "meter.h"
+#include "progress.h"
+#include "report.h"
+#include "vhdctl.h"
+
+/* How often the driver is asked how far it is. */
+#define LOOK_MS		200
+
+/* ---- before ---------------------------------------------------------- */
+
+/* The file of one of the device's layers, to @c; the image is being written. */
+static int open_layer(const struct device *d, const char *attr, bool write,
+		      struct vhd_layers *c)
+{
+	struct vhd_file *f = chain_push_new(c);
+	char path[4096];
+	int err;
+
+	if (device_attr(d, attr, path, sizeof(path)) || !*path) {
+		error_msg(d->name, write ?
+			  "has no parent to be merged into" :
+			  "has no image that could be found");
+		return VHDCTL_BAD;
+	}
+	err = vhd_file_open(f, path, write);
+	if (err)
+		return report_open(f, path, err);
+	err = vhd_file_load(f, VHD_OPEN_FORCE);
+	return err ? report_load(f, err) : VHDCTL_OK;
+}
+
+static int check_image(const struct device *d, const struct vhd_file *f)
+{
+	struct device other;
+
+	if (!device_of_file(f->dev, f->ino, &other) && other.index == d->index)
+		return VHDCTL_OK;
+	error_msg(d->name, "its image is not at \"%s\" any more", f->path);
+	return VHDCTL_BAD;
+}
+
+static int check_parent(const struct vhd_layers *c)
+{
+	const struct vhd_file *image = c->layers[0], *parent = c->layers[1];
+
+	if (parent->image.size >= image->image.size)
+		return VHDCTL_OK;
+	error_msg(parent->path, "is smaller than what is to be merged into it: found %llu, expected at least %llu; resize it first",
+		  (unsigned long long)parent->image.size,
+		  (unsigned long long)image->image.size);
+	return VHDCTL_BAD;
+}
+
+/*
+ * The device keeps others from writing to the parent: one guard.  Who else does
+ * wants it to stay as it is.
+ */
+static int lock_parent(const struct vhd_file *f)
+{
+	int guards = vhd_lock_guards(f->fd);
+	int err = vhd_lock_over(f->fd);
+
+	if (guards > 1 || err == -EBUSY) {
+		error_msg(f->path, "is in use by another process, or by an attached image that depends on it");
+		return VHDCTL_BUSY;
+	}
+	if (err)
+		warning_msg(f->path, "cannot be locked against other programs: %s",
+			    strerror(-err));
+	return VHDCTL_OK;
+}
+
+/* The driver refuses it, too; but here it would look like another's use. */
+static int check_idle(const struct device *d)
+{
+	char state[16];
+
+	device_attr(d, "vhd/state", state, sizeof(state));
+	if (strcmp(state, "merging"))
+		return VHDCTL_OK;
+	error_msg(d->name, "is being merged already");
+	return VHDCTL_BUSY;
+}
+
+static int prepare(const struct device *d, struct vhd_layers *c, bool force)
+{
+	int code = check_idle(d);
+
+	if (!code)
+		code = open_layer(d, "vhd/backing_file", false, c);
+	if (!code)
+		code = check_image(d, c->layers[0]);
+	if (!code)
+		code = open_layer(d, "vhd/parent_file", true, c);
+	if (!code)
+		code = check_parent(c);
+	if (!code)
+		code = refuse_children(c->layers[0], c, force);
+	if (!code)
+		code = refuse_children(c->layers[1], c, force);
+	if (!code)
+		code = lock_parent(c->layers[1]);
+	return code;
+}
+
+/* ---- the merge ------------------------------------------------------- */
+
+/** struct watch - the driver counts; this carries it to the meter */
+struct watch {
+	const struct device *device;
+	pthread_t thread;
+	bool running;
+	volatile bool stop;
+};
+
+static void *watch_thread(void *arg)
+{
+	struct timespec ts = { .tv_nsec = LOOK_MS * 1000000L };
+	struct watch *w = arg;
+	u64 total = 0, left;
+
+	while (!w->stop) {
+		left = device_number(w->device, "vhd/merge_left");
+		if (!total) {
+			total = device_number(w->device, "vhd/merge_total");
+			vhd_progress_begin(total);
+		}
+		/* What is written meanwhile has to be copied again. */
+		if (left <= total)
+			vhd_progress_set(total - left);
+		nanosleep(&ts, NULL);
+	}
+	vhd_progress_set(total);
+	return NULL;
+}
+
+static void watch_start(struct watch *w)
+{
+	sigset_t all, old;
+
+	vhd_progress_begin(0);
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old);
+	w->running = !pthread_create(&w->thread, NULL, watch_thread, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static void watch_stop(struct watch *w)
+{
+	w->stop = true;
+	if (w->running)
+		pthread_join(w->thread, NULL);
+}
+
+static int commit_ioctl(const struct device *d, int control, int parent,
+			u64 *pause_ns)
+{
+	struct vhd_commit_args args = {
+		.size = sizeof(args),
+		.index = d->index,
+		.parent_fd = parent,
+	};
+	struct watch w = { .device = d };
+	int err = 0;
+
+	watch_start(&w);
+	meter_start("merging", true);
+	if (ioctl(control, VHD_IOC_COMMIT, &args))
+		err = -errno;
+	watch_stop(&w);
+	meter_stop(!err);
+	*pause_ns = args.pause_ns;
+	return err;
+}
+
+static int report_commit(const struct device *d, const char *parent, int err)
+{
+	switch (err) {
+	case -EINTR:
+		error_msg(d->name, "interrupted: it goes on in its image, which is whole; the same command begins again");
+		return VHDCTL_BAD;
+	case -EBUSY:
+		error_msg(parent, "is in use by another device, or %s is being merged already",
+			  d->name);
+		return VHDCTL_BUSY;
+	case -ENOSPC:
+		error_msg(parent, "no space: %s goes on in its image, which is whole",
+			  d->name);
+		return VHDCTL_RESOURCE;
+	default:
+		return error_errno(d->name, "cannot be merged into its parent",
+				   err);
+	}
+}
+
+static int merge(const struct device *d, const struct vhd_layers *c)
+{
+	const struct vhd_file *parent = c->layers[1];
+	int control, err, code = VHDCTL_OK;
+	u64 pause_ns;
+
+	control = control_open(&code);
+	if (control < 0)
+		return code;
+	err = commit_ioctl(d, control, parent->fd, &pause_ns);
+	close(control);
+	if (err)
+		return report_commit(d, parent->path, err);
+	printf("%s: writes waited %.3f ms\n", d->name, pause_ns / 1e6);
+	return VHDCTL_OK;
+}
+
+int commit_device(const char *name, bool keep, bool force)
+{
+	struct vhd_layers c;
+	struct device d;
+	int code;
+
+	if (device_find(name, &d)) {
+		error_msg(name, "is no VHD device");
+		return VHDCTL_BAD;
+	}
+	vhd_layers_init(&c);
+	code = prepare(&d, &c, force);
+	if (!code)
+		code = merge(&d, &c);
+	/* It is nobody's child any more. */
+	if (!code && !keep)
+		code = file_remove(c.layers[0]->path);
+	vhd_layers_close(&c);
+	return code;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef _VHDCTL_RESIZE_DEVICE_H
+#define _VHDCTL_RESIZE_DEVICE_H
+
+#include <linux/types.h>
+
+/**
+ * struct wish - a new size, and the options as given
+ * @size: bytes
+ * @shrink: it may be smaller
+ * @force: whatever is cut off
+ */
+struct wish {
+	u64 size;
+	bool shrink;
+	bool force;
+};
+
+/** resize_device - the same for an image that is attached; an exit code */
+int resize_device(const struct wish *w, const char *name);
+
+#endif /* _VHDCTL_RESIZE_DEVICE_H */
