@@ -1,0 +1,15 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Called at the end of the system, before the old root is unmounted. The file
+# system of the image hangs below it and is in use by it: neither could go before
+# the other. So it gets another place, and the old one is given up.
+[ -s /run/vhd/root ] || return 0
+vhd_hosts=''
+while read -r _ dir _; do
+	case $dir in /vhd-host) ;; */vhd-host) vhd_hosts="$dir $vhd_hosts" ;; esac
+done < /proc/mounts
+for dir in $vhd_hosts; do
+	[ -d /vhd-host ] || { mkdir /vhd-host && mount -o bind "$dir" /vhd-host; } || continue
+	umount -l "$dir"
+done
