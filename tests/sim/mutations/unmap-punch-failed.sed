@@ -1,0 +1,2 @@
+# unmap.c: a slot that could not be punched is taken for a hole
+/^static int vhd_punch_next(/,/^}/ s/err ? &sp->gaps : &sp->holes/\&sp->holes/

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Another size for an image in use.
+ *
+ * As in the driver the plan runs beside requests, and no other plan does.  What
+ * is cut off is zeroed and committed first.  Until the plan has ended a crash may
+ * leave either size, and the copy of the footer may be blank.
+ */
+#include <string.h>
+
+#include <linux/errno.h>
+#include <linux/kernel.h>
+#include <linux/minmax.h>
+
+#include "resize.h"
+#include "session.h"
+
+void resize_step(struct session *s)
+{
+	int ret = runner_step(&s->resize_run, &s->disk);
+
+	if (ret <= 0)
+		s->resize_ret = ret;
+}
+
+static void run_one(struct session *s, u64 *seed)
+{
+	u32 actors[NR_ACTORS], n = session_actors(s, actors);
+
+	if (n)
+		session_step(s, actors[dice(seed, n)]);
+	else
+		session_fail(s, "resize: nothing goes on");
+}
+
+/* With none of them under way, none begins. */
+static void stop_plans(struct session *s, u64 *seed)
+{
+	s->reshaping = true;
+	while (!s->failed && (s->commit_run.plan || s->space_run.plan))
+		run_one(s, seed);
+}
+
+static int run_plan(struct session *s, struct vhd_resize *r, u32 sectors,
+		    u64 *seed)
+{
+	int err = vhd_resize_init(r, &s->img, sectors * 512ULL);
+
+	if (err)
+		return err;
+	r->piece = 512;
+	s->check.resizing = true;
+	s->resize_run = (struct runner) {
+		.plan = &r->plan,
+		.lane = LANE_SPACE,
+	};
+	while (!s->failed && s->resize_run.plan)
+		run_one(s, seed);
+	vhd_resize_adopt(r);
+	s->check.resizing = false;
+	return s->resize_ret;
+}
+
+/* What no disk has had yet holds zeros. */
+static void model_resize(struct session *s, u32 sectors)
+{
+	struct model *m = &s->model;
+
+	if (sectors > m->nr) {
+		memset(m->floor + m->nr, 0,
+		       (sectors - m->nr) * sizeof(*m->floor));
+		memset(m->slot + m->nr, 0,
+		       (sectors - m->nr) * sizeof(*m->slot));
+	}
+	m->nr = sectors;
+	s->shape = *s->layout;
+	s->shape.blocks = sectors / m->block_sectors;
+	s->shape.extra = sectors % m->block_sectors;
+	s->layout = &s->shape;
+}
+
+static bool all_unused(const struct session *s, u32 sectors)
+{
+	u32 i;
+
+	for (i = DIV_ROUND_UP(sectors, s->model.block_sectors);
+	     i < s->img.nr_blocks; i++)
+		if (s->img.bat[i] != VHD_BAT_UNUSED)
+			return false;
+	for (i = 0; i < s->model.nr_cells; i++)
+		if (s->model.cells[i].sector >= sectors)
+			return false;
+	return true;
+}
+
+/* Zeroed and committed.  An error leaves zeros there, and that is all. */
+static bool cut_off(struct session *s, u32 sectors, u64 seed)
+{
+	u32 per = s->model.block_sectors, block, n;
+
+	session_settle(s, seed);
+	for (block = DIV_ROUND_UP(sectors, per);
+	     block < s->img.nr_blocks && !s->failed; block++) {
+		if (s->img.bat[block] == VHD_BAT_UNUSED)
+			continue;
+		n = min(per, s->model.nr - block * per);
+		session_zero(s, 0, block * per, n, VHD_ZERO_UNMAP);
+		session_settle(s, seed);
+	}
+	s->commit_wanted = true;
+	session_settle(s, seed);
+	return !s->failed && !s->img.failed && all_unused(s, sectors);
+}
+
+static void resized(struct session *s, struct vhd_resize *r, u32 sectors,
+		    u64 seed)
+{
+	session_settle(s, seed);
+	vhd_resize_show(r);
+	model_resize(s, sectors);
+	s->tally.resizes++;
+	s->tally.moved_tables += r->moves;
+}
+
+static void resize(struct session *s, u32 sectors, u64 seed)
+{
+	u32 old = s->model.nr;
+	struct vhd_resize r;
+	int err;
+
+	stop_plans(s, &seed);
+	if (s->failed || s->img.failed) {
+		s->reshaping = false;
+		return;
+	}
+	s->check.most = max(old, sectors);
+	s->model.nr = min(old, sectors);
+	err = run_plan(s, &r, sectors, &seed);
+	s->reshaping = false;
+	s->tally.failed_resizes += err < 0;
+	if (err && session_errors(s) == s->errors_before)
+		session_fail(s, "resize failed (%d) without cause", err);
+	if (!err && !s->failed)
+		resized(s, &r, sectors, seed);
+	else
+		s->model.nr = old;
+	vhd_resize_end(&r);
+	if (!s->img.failed)
+		s->check.most = 0;
+	s->epoch++;
+}
+
+void session_resize(struct session *s, u64 seed, u32 sectors)
+{
+	if (s->failed || s->img.failed || s->lower.there || !sectors ||
+	    s->img.type == VHD_TYPE_DIFFERENCING || sectors == s->model.nr ||
+	    sectors > MAX_GROWN || sectors / s->model.block_sectors > 500)
+		return;
+	/*
+	 * After a flush that failed, or an undoing, nobody knows; that is for
+	 * repair.  And a smaller fixed image has its footer where data were.
+	 */
+	s->disk.faults[VHD_IO_FLUSH].left = 0;
+	s->disk.faults[VHD_IO_TRUNCATE].left = 0;
+	if (!s->img.bat && sectors < s->model.nr)
+		disk_heal(&s->disk);
+	if (sectors > s->model.nr || cut_off(s, sectors, seed))
+		resize(s, sectors, seed);
+}
