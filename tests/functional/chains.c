@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Chains without vhdctl between.
+ *
+ *	chains make FILE MIB BLOCK-KIB [PARENT]	an empty image: fixed (block 0),
+ *		dynamic, or, with a parent, differencing
+ *	chains attach [-r] [-i] [-e ERRNO] FILE PARENT...	prints /dev/vhdN;
+ *		-r: read-only; -i: whatever the parents' ids; -e: it must fail so
+ *	chains snapshot [-e ERRNO] DEVICE FILE [CHILD]	prints the pause in
+ *		microseconds; FILE is what the device is of; it goes on in CHILD
+ *	chains model OPERATIONS SEED DEPTH DIRECTORY	random writes, reads,
+ *		snapshots, commits, detaches and attaches against an array
+ */
+#define _GNU_SOURCE
+#include <endian.h>
+#include <stdbool.h>
+#include <sys/mount.h>
+
+#include "vhdtest.h"
+
+#define MAX_DEPTH	130U
+#define MIB		(1ULL << 20)
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	v = htobe32(v);
+	memcpy(p, &v, 4);
+}
+
+static void put64(uint8_t *p, uint64_t v)
+{
+	v = htobe64(v);
+	memcpy(p, &v, 8);
+}
+
+static void pwrite_all(int fd, const void *buf, size_t len, off_t pos)
+{
+	if (pwrite(fd, buf, len, pos) != (ssize_t)len)
+		die("pwrite: %s", strerror(errno));
+}
+
+/* ---- images ------------------------------------------------------------ */
+
+static void seal(uint8_t *p, size_t len, uint32_t at)
+{
+	uint32_t sum = 0;
+	size_t i;
+
+	put32(p + at, 0);
+	for (i = 0; i < len; i++)
+		sum += p[i];
+	put32(p + at, ~sum);
+}
+
+static void read_id(const char *path, uint8_t *id)
+{
+	int fd = open(path, O_RDONLY);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) ||
+	    pread(fd, id, 16, st.st_size - 512 + 68) != 16)
+		die("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static void make_id(uint8_t *id)
+{
+	static uint32_t count;
+	uint64_t now = (uint64_t)(seconds() * 1e9);
+
+	count++;
+	memcpy(id, &now, 8);
+	memcpy(id + 8, &count, 4);
+	memset(id + 12, 0xA5, 4);
+}
+
+/* Geometry is advice. */
+static void make_image(const char *path, uint64_t size, uint32_t block,
+		       const char *parent)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0644);
+	uint32_t entries = block ? (size + block - 1) / block : 0;
+	uint32_t table = ((entries * 4 + 511) / 512) * 512;
+	uint8_t footer[512] = "conectix", header[1024] = "cxsparse";
+	uint64_t end = block ? (0x600 + table + 4095) / 4096 * 4096 + 3584 :
+			       size;
+	uint8_t *bat = malloc(table + 1);
+
+	if (fd < 0 || !bat)
+		die("%s: %s", path, strerror(errno));
+	put32(footer + 8, 2);
+	put32(footer + 12, 0x10000);
+	put64(footer + 16, block ? 512 : UINT64_MAX);
+	memcpy(footer + 28, "win \0\x0a\0\0Wi2k", 12);
+	put64(footer + 40, size);
+	put64(footer + 48, size);
+	put32(footer + 60, parent ? 4 : block ? 3 : 2);
+	make_id(footer + 68);
+	seal(footer, 512, 64);
+	if (ftruncate(fd, end))
+		die("%s: %s", path, strerror(errno));
+	pwrite_all(fd, footer, 512, end);
+	if (block) {
+		put64(header + 8, UINT64_MAX);
+		put64(header + 16, 0x600);
+		put32(header + 24, 0x10000);
+		put32(header + 28, entries);
+		put32(header + 32, block);
+		if (parent)
+			read_id(parent, header + 40);
+		seal(header, 1024, 36);
+		memset(bat, 0xFF, table);
+		pwrite_all(fd, bat, table, 0x600);
+		pwrite_all(fd, header, 1024, 512);
+		pwrite_all(fd, footer, 512, 0);
+	}
+	free(bat);
+	if (fsync(fd) || close(fd))
+		die("%s: %s", path, strerror(errno));
+}
+
+/* ---- devices ----------------------------------------------------------- */
+
+/* Returns the device's number or -errno. */
+static int attach_chain(int control, char **paths, uint32_t nr, uint32_t flags)
+{
+	struct vhd_attach_args args = {
+		.size = sizeof(args),
+		.flags = flags,
+		.nr_layers = nr,
+		.index = -1,
+	};
+	int32_t fds[256];
+	uint32_t i;
+	int err;
+
+	for (i = 0; i < nr; i++) {
+		bool ro = i || flags & VHD_ATTACH_READ_ONLY;
+
+		fds[i] = open(paths[i], (ro ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+		if (fds[i] < 0)
+			die("%s: %s", paths[i], strerror(errno));
+	}
+	args.fds = (uintptr_t)fds;
+	err = ioctl(control, VHD_IOC_ATTACH, &args) ? -errno : args.index;
+	for (i = 0; i < nr; i++)
+		close(fds[i]);
+	return err;
+}
+
+static int cmd_attach(int argc, char **argv)
+{
+	uint32_t flags = 0;
+	int opt, want = 0, ret;
+
+	while ((opt = getopt(argc, argv, "+rie:")) != -1) {
+		if (opt == 'r')
+			flags |= VHD_ATTACH_READ_ONLY;
+		else if (opt == 'i')
+			flags |= VHD_ATTACH_IGNORE_PARENT_ID;
+		else if (opt == 'e')
+			want = atoi(optarg);
+		else
+			return 2;
+	}
+	ret = attach_chain(open_control(), argv + optind, argc - optind, flags);
+	if (want && ret != -want)
+		die("attach: %s, expected %s",
+		    ret < 0 ? strerror(-ret) : "success", strerror(want));
+	if (!want && ret < 0)
+		die("attach: %s", strerror(-ret));
+	if (!want)
+		printf("/dev/vhd%d\n", ret);
+	return 0;
+}
+
+/* The device goes on in @child.  Returns microseconds of pause or -errno. */
+static int64_t snapshot_to(int control, int index, const char *path,
+			   const char *child)
+{
+	struct vhd_snapshot_args args = {
+		.size = sizeof(args),
+		.index = index,
+		.child_fd = open(child, O_RDWR | O_CLOEXEC),
+		.parent_fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1,
+	};
+	int64_t ret;
+
+	if (args.child_fd < 0)
+		die("%s: %s", child, strerror(errno));
+	ret = ioctl(control, VHD_IOC_SNAPSHOT, &args) ?
+		      -errno : (int64_t)(args.pause_ns / 1000);
+	close(args.child_fd);
+	if (args.parent_fd >= 0)
+		close(args.parent_fd);
+	return ret;
+}
+
+static int cmd_snapshot(int argc, char **argv)
+{
+	int opt, index, want = 0;
+	int64_t ret;
+
+	while ((opt = getopt(argc, argv, "+e:")) != -1)
+		if (opt == 'e')
+			want = atoi(optarg);
+	if (argc - optind != 3 || sscanf(argv[optind], "/dev/vhd%d", &index) != 1)
+		return 2;
+	ret = snapshot_to(open_control(), index, argv[optind + 1],
+			  argv[optind + 2]);
+	if (want ? ret != -want : ret < 0)
+		die("snapshot: %s", ret < 0 ? strerror(-ret) : "success");
+	if (!want)
+		printf("%lld\n", (long long)ret);
+	return 0;
+}
+
+/* ---- the model ----------------------------------------------------------- */
+
+#define DISK_SECTORS	20480U	/* 10 MiB */
+#define MAX_IO		1024U
+
+struct model {
+	int control, index, fd;
+	const char *dir;
+	uint32_t made, nr, depth, sectors;
+	char *paths[MAX_DEPTH];		/* the top first */
+	uint64_t cells[DISK_SECTORS];
+	uint64_t tag, state;
+	uint8_t *buf;
+	unsigned int writes, reads, syncs, snapshots, live, attaches;
+};
+
+static uint32_t dice(struct model *m, uint32_t n)
+{
+	m->state = m->state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (m->state >> 33) % n;
+}
+
+static void fill(uint8_t *p, uint64_t tag, uint32_t sector)
+{
+	uint64_t words[64];
+	uint32_t i;
+
+	for (i = 0; i < 64; i++)
+		words[i] = tag ? tag << 24 ^ sector ^ (uint64_t)i << 58 : 0;
+	memcpy(p, words, 512);
+}
+
+static void check_read(struct model *m, uint32_t first, uint32_t n)
+{
+	uint8_t want[512];
+	uint32_t i;
+
+	if (pread(m->fd, m->buf, n * 512, first * 512ULL) != (ssize_t)n * 512)
+		die("read of %u+%u: %s", first, n, strerror(errno));
+	for (i = 0; i < n; i++) {
+		fill(want, m->cells[first + i], first + i);
+		if (!memcmp(want, m->buf + i * 512, 512))
+			continue;
+		die("depth %u: sector %u is not what write %llu left (%016llx, not %016llx)",
+		    m->nr, first + i, (unsigned long long)m->cells[first + i],
+		    (unsigned long long)*(uint64_t *)(m->buf + i * 512),
+		    (unsigned long long)*(uint64_t *)want);
+	}
+	m->reads++;
+}
+
+static void range(struct model *m, uint32_t *first, uint32_t *n)
+{
+	*first = dice(m, m->sectors);
+	*n = 1 + dice(m, dice(m, 6) ? 24 : MAX_IO);
+	if (*n > m->sectors - *first)
+		*n = m->sectors - *first;
+}
+
+static void do_write(struct model *m)
+{
+	uint32_t first, n, i;
+
+	range(m, &first, &n);
+	m->tag++;
+	for (i = 0; i < n; i++) {
+		fill(m->buf + i * 512, m->tag, first + i);
+		m->cells[first + i] = m->tag;
+	}
+	if (pwrite(m->fd, m->buf, n * 512, first * 512ULL) != (ssize_t)n * 512)
+		die("write of %u+%u: %s", first, n, strerror(errno));
+	m->writes++;
+}
+
+static char *new_path(struct model *m)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%u.vhd", m->dir, m->made++) < 0)
+		die("no memory");
+	return path;
+}
+
+static uint32_t block_size(struct model *m, uint32_t least)
+{
+	uint32_t size = (512U << 10) << dice(m, 3);
+
+	return size < least ? least : size;
+}
+
+static void go(struct model *m)
+{
+	char path[64];
+
+	m->index = attach_chain(m->control, m->paths, m->nr, 0);
+	if (m->index < 0)
+		die("attach, depth %u: %s", m->nr, strerror(-m->index));
+	snprintf(path, sizeof(path), "/dev/vhd%d", m->index);
+	m->fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (m->fd < 0)
+		die("%s: %s", path, strerror(errno));
+	m->attaches++;
+}
+
+static void stop(struct model *m)
+{
+	int err;
+
+	close(m->fd);
+	err = detach_patiently(m->control, m->index);
+	if (err)
+		die("detach: %s", strerror(-err));
+}
+
+static void push(struct model *m, char *path)
+{
+	memmove(m->paths + 1, m->paths, m->nr * sizeof(*m->paths));
+	m->paths[0] = path;
+	m->nr++;
+}
+
+static void snapshot_offline(struct model *m)
+{
+	char *path = new_path(m);
+
+	stop(m);
+	make_image(path, m->sectors * 512ULL, block_size(m, 0), m->paths[0]);
+	push(m, path);
+	go(m);
+}
+
+/* The size of requests' pieces stays what it was at attach. */
+static uint32_t chunk_bytes(struct model *m)
+{
+	char path[80], line[32] = "0";
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/block/vhd%d/queue/chunk_sectors",
+		 m->index);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, line, sizeof(line) - 1) < 1)
+		die("%s: %s", path, strerror(errno));
+	close(fd);
+	return atoi(line) * 512;
+}
+
+static void snapshot_live(struct model *m)
+{
+	char *path = new_path(m);
+	int64_t ret;
+
+	make_image(path, m->sectors * 512ULL, block_size(m, chunk_bytes(m)),
+		   m->paths[0]);
+	ret = snapshot_to(m->control, m->index,
+			  dice(m, 2) ? m->paths[0] : NULL, path);
+	if (ret < 0)
+		die("snapshot, depth %u: %s", m->nr, strerror(-ret));
+	push(m, path);
+	m->live++;
+}
+
+static void step(struct model *m)
+{
+	uint32_t first, n;
+
+	switch (dice(m, 64)) {
+	case 0:
+		stop(m);
+		go(m);
+		break;
+	case 1:
+	case 2:
+		if (m->nr >= m->depth)
+			break;
+		m->snapshots++;
+		if (dice(m, 3))
+			snapshot_live(m);
+		else
+			snapshot_offline(m);
+		break;
+	case 3 ... 5:
+		if (fsync(m->fd))
+			die("fsync: %s", strerror(errno));
+		m->syncs++;
+		break;
+	case 6 ... 30:
+		range(m, &first, &n);
+		check_read(m, first, n);
+		break;
+	default:
+		do_write(m);
+	}
+}
+
+static void check_all(struct model *m)
+{
+	uint32_t first, n;
+
+	for (first = 0; first < m->sectors; first += n) {
+		n = m->sectors - first < MAX_IO ? m->sectors - first : MAX_IO;
+		check_read(m, first, n);
+	}
+}
+
+static int cmd_model(char **argv)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	uint32_t n = atoi(argv[0]);
+
+	m->state = strtoull(argv[1], NULL, 0) * 0x9E3779B97F4A7C15ULL;
+	m->depth = atoi(argv[2]);
+	m->dir = argv[3];
+	m->control = open_control();
+	m->sectors = DISK_SECTORS - dice(m, 2000);
+	if (posix_memalign((void **)&m->buf, 4096, MAX_IO * 512))
+		die("no memory");
+	push(m, new_path(m));
+	make_image(m->paths[0], m->sectors * 512ULL,
+		   dice(m, 3) ? block_size(m, 0) : 0, NULL);
+	go(m);
+	while (n--)
+		step(m);
+	check_all(m);
+	stop(m);
+	go(m);
+	check_all(m);
+	stop(m);
+	printf("depth %u: %u writes, %u reads, %u fsyncs, %u snapshots (%u live), %u attaches\n",
+	       m->nr, m->writes, m->reads, m->syncs, m->snapshots, m->live,
+	       m->attaches);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc >= 5 && !strcmp(argv[1], "make")) {
+		make_image(argv[2], atoi(argv[3]) * MIB, atoi(argv[4]) << 10,
+			   argv[5]);
+		return 0;
+	}
+	if (argc > 2 && !strcmp(argv[1], "attach"))
+		return cmd_attach(argc - 1, argv + 1);
+	if (argc > 2 && !strcmp(argv[1], "snapshot"))
+		return cmd_snapshot(argc - 1, argv + 1);
+	if (argc == 6 && !strcmp(argv[1], "model"))
+		return cmd_model(argv + 2);
+	die("usage: see the source");
+}

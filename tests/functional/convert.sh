@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# vhdctl convert on other file systems and block devices: what the tests on the
+# host cannot mount.
+. "$(dirname "$0")/../lib.sh"
+
+sparse() { "${PYTHON[@]}" "$TESTS/interop/sparse.py" "$@"; }
+
+# Raw and fixed are the same bytes: on xfs they share them
+t_shares_blocks() {
+	local before after
+	vhdctl create --size 400M host.vhd
+	attach host.vhd
+	small_fs xfs '' "$DEV"
+	cd $SMALL
+	sparse make a.raw $((48 * MIB)) 5 80
+	sync
+	before=$(df --output=used . | tail -n 1)
+	vhdctl -v convert -O fixed a.raw a.vhd 2>&1 | grep -q 'shared with' || skip 'no reflinks here'
+	vhdctl -v convert -O raw a.vhd b.raw 2>&1 | grep -q 'shared with'
+	after=$(df --output=used . | tail -n 1)
+	[ $((after - before)) -lt 2048 ] || fail "$before, then $after KiB in use"
+	vhdread check a.vhd
+	cmp a.raw b.raw
+	vhdctl compare a.raw a.vhd
+	cd "$W"
+	umount $SMALL
+	detach_soon
+	sound host.vhd
+}
+
+# A full file system: no target, and room again
+t_full() {
+	local how
+	small_fs tmpfs 16
+	sparse make a.raw $((64 * MIB)) 5 80
+	for how in dynamic raw; do
+		unchanged a.raw -- expect_fail 3 'no space' vhdctl convert -O $how a.raw $SMALL/b
+		[ -z "$(ls -A $SMALL)" ] || fail "left: $(ls -A $SMALL)"
+		[ "$(df --output=used $SMALL | tail -n 1)" -lt 64 ] || fail 'space is not free again'
+	done
+}
+
+# From a device: an attached image, a whole disk; the target is another image
+t_from_device() {
+	vhdctl create --size 40M a.vhd
+	attach a.vhd
+	vhdio write "$DEV" 1 0 64
+	vhdio write "$DEV" 2 40000 3000
+	expect_fail 5 'being written' vhdctl convert a.vhd b.vhd
+	vhdctl convert "$DEV" b.vhd
+	vhdctl compare "$DEV" b.vhd
+	detach
+	vhdctl compare a.vhd b.vhd
+	sound b.vhd
+	attach b.vhd
+	vhdio verify "$DEV" 1 0 64
+	vhdio verify "$DEV" 2 40000 3000
+	detach
+}
+
+# Its table behind its blocks, and smaller again: new blocks, and what was there
+t_resized() {
+	vhdctl create --size 40M a.vhd
+	attach a.vhd
+	vhdio write "$DEV" 1 0 8192
+	detach
+	vhdctl resize -q a.vhd 30G
+	attach a.vhd
+	[ "$(device_bytes "$DEV")" = $((30 << 30)) ] || fail "$(device_bytes "$DEV") bytes"
+	vhdio verify "$DEV" 1 0 8192
+	vhdio write "$DEV" 2 60000000 8192
+	expect_fail 5 'is attached' vhdctl resize a.vhd 40G
+	expect_fail 5 'is attached' vhdctl compact a.vhd
+	detach
+	sound a.vhd
+	vhdctl resize -q --shrink --force a.vhd 20M
+	vhdctl compact a.vhd
+	attach a.vhd
+	[ "$(device_bytes "$DEV")" = $((20 * MIB)) ] || fail "$(device_bytes "$DEV") bytes"
+	vhdio verify "$DEV" 1 0 8192
+	vhdio write "$DEV" 3 30000 8000
+	detach
+	sound a.vhd
+}
+
+run_cases "$@"
