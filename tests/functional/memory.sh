@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # Memory that cannot be had: each allocation fails once, or all of the driver's
-# fail. Needs a kernel with fault injection: uml-debug and debug have it.
+# fail. Needs a kernel with fault injection: uml-debug and debug have it. And
+# memory that the kernel wants back.
 . "${0%/*}/../lib.sh"
 
 FAULTS=/sys/kernel/debug
@@ -94,6 +95,63 @@ t_no_bvecs() {
 	for cache in 1k 2k 4k 8k; do echo 0 > "/sys/kernel/slab/kmalloc-$cache/failslab"; done
 	detach_soon
 	sound a.vhd
+}
+
+# Bitmaps are given back when the kernel wants memory, and read again
+bitmaps_over() { # BLOCKS: a child that has a bit of each
+	local i
+	create --size 60M base.vhd
+	attach base.vhd
+	vhdio write "$DEV" 1 0 $((60 * 2048)) -b 256
+	detach
+	create --type diff --block-size 512K --parent base.vhd kid.vhd
+	attach kid.vhd
+	for ((i = 0; i < $1; i++)); do vhdio write "$DEV" 2 $((i * 1024 + 8)) 8; done
+}
+misses() { cat "/sys/block/${DEV#/dev/}/vhd/bitmap_misses"; }
+look() { # BLOCKS
+	local i
+	for ((i = 0; i < $1; i++)); do
+		vhdio verify "$DEV" 2 $((i * 1024 + 8)) 8
+		vhdio verify "$DEV" 1 $((i * 1024 + 16)) 8
+	done
+}
+t_bitmaps_are_given_back() {
+	local before after
+	bitmaps_over 40
+	detach
+	attach kid.vhd
+	look 40
+	before=$(misses)
+	[ "$before" -ge 40 ] || fail "$before bitmaps were read"
+	look 40
+	[ "$(misses)" = "$before" ] || fail "$(misses) bitmaps were read, $before the first time"
+	echo 2 > /proc/sys/vm/drop_caches
+	look 40
+	after=$(misses)
+	[ $((after - before)) -ge 30 ] || fail "only $((after - before)) of $before bitmaps had been given back"
+	detach
+	sound kid.vhd
+}
+
+# While they are read, written and committed
+t_bitmaps_are_given_back_in_use() {
+	local pids=() pid i
+	bitmaps_over 40
+	for i in 1 2 3; do
+		(for n in {1..6}; do vhdio write "$DEV" $((10 * n + i)) $((i * 20000)) 10000 -b 3 -p 7 -t 2 -r -d -f; done) & pids+=($!)
+	done
+	while kill -0 "${pids[0]}" 2>/dev/null; do
+		echo 2 > /proc/sys/vm/drop_caches
+		vhdio verify "$DEV" 1 100000 5000 -b 100
+	done
+	for pid in "${pids[@]}"; do wait "$pid"; done
+	for i in 1 2 3; do vhdio verify "$DEV" $((60 + i)) $((i * 20000)) 10000 -b 3 -p 7; done
+	detach
+	attach kid.vhd
+	for i in 1 2 3; do vhdio verify "$DEV" $((60 + i)) $((i * 20000)) 10000 -b 3 -p 7; done
+	detach
+	sound kid.vhd
 }
 
 # One allocation in twenty of all the driver's threads fails, those of the file

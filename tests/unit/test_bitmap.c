@@ -260,6 +260,42 @@ static void dirty_and_used_bitmaps_are_not_evicted(void **state)
 	mem_settle(&r->mem);
 }
 
+/* When memory is short, all leave but those that are needed. */
+static void shrinking_takes_the_oldest_that_are_idle(void **state)
+{
+	struct rig *r = &many;
+	u32 sectors = SMALL / 512;
+	struct rig_req q;
+	/* Blocks that no other case has written to. */
+	u32 first = VHD_MAX_BITMAPS + 21, i;
+
+	rig_reopen(r, VHD_OPEN_WRITE);
+	assert_int_equal(vhd_bitmaps_shrink(&r->img, 10), 0);
+	for (i = 0; i < 19; i++)
+		assert_int_equal(rig_load(r, first + i), 0);
+	/* The oldest three: dirty, in use, taken by a commit. */
+	assert_int_equal(rig_write(r, (first + 2) * sectors, sectors / 2, 6), 0);
+	vhd_commit_begin(&r->commit);
+	assert_int_equal(rig_write(r, first * sectors, sectors / 2, 6), 0);
+	assert_int_equal(rig_map(r, &q, (first + 1) * sectors, 8), 0);
+	assert_int_equal(vhd_bitmaps_shrink(&r->img, 0), 0);
+	assert_int_equal(vhd_bitmaps_shrink(&r->img, 5), 5);
+	for (i = 0; i < 19; i++)
+		assert_int_equal(!vhd_bitmap_find(&r->img, first + i),
+				 i >= 3 && i < 8);
+	assert_int_equal(vhd_bitmaps_shrink(&r->img, 100), 11);
+	assert_int_equal(r->img.bitmaps.nr, 3);
+	rig_done(r, &q, 0);
+	assert_int_equal(mem_run(&r->mem, &r->commit.plan), 0);
+	/* What left was on disk, and is read again. */
+	rig_expect(r, (first + 2) * sectors, sectors / 2, 6);
+	assert_int_equal(rig_commit(r), 0);
+	vhd_bitmaps_shrink(&r->img, 100);
+	assert_int_equal(r->img.bitmaps.nr, 0);
+	rig_expect(r, first * sectors, sectors / 2, 6);
+	mem_settle(&r->mem);
+}
+
 /* Nothing can leave: rather one too many than none for the request. */
 static void a_cache_in_use_grows_beyond_its_bound(void **state)
 {
@@ -385,6 +421,7 @@ int main(void)
 		cmocka_unit_test(dirty_and_used_bitmaps_are_not_evicted),
 		cmocka_unit_test(a_cache_in_use_grows_beyond_its_bound),
 		cmocka_unit_test(stale_loads_are_dropped),
+		cmocka_unit_test(shrinking_takes_the_oldest_that_are_idle),
 		cmocka_unit_test_teardown(
 			clean_evictions_do_not_spoil_other_loads,
 			many_teardown),

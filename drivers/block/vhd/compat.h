@@ -10,6 +10,7 @@
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
 #include <linux/sched/mm.h>
+#include <linux/shrinker.h>
 #include <linux/version.h>
 
 #define VHD_KERNEL(a, b) (KERNEL_VERSION(a, b, 0) <= LINUX_VERSION_CODE)
@@ -74,6 +75,69 @@ static inline bool vhd_bdev_rotational(struct block_device *bdev)
 	return !bdev_nonrot(bdev);
 #endif
 }
+
+/* 6.7: shrinkers are allocated, and carry a pointer. */
+#if VHD_KERNEL(6, 7)
+struct vhd_shrinker {
+	struct shrinker *shrinker;
+};
+
+static inline void *vhd_shrinker_data(struct shrinker *shrinker)
+{
+	return shrinker->private_data;
+}
+
+static inline int vhd_shrinker_add(struct vhd_shrinker *s, void *data,
+				   unsigned long (*count)(struct shrinker *,
+							  struct shrink_control *),
+				   unsigned long (*scan)(struct shrinker *,
+							 struct shrink_control *),
+				   int index)
+{
+	s->shrinker = shrinker_alloc(0, "vhd%d", index);
+	if (!s->shrinker)
+		return -ENOMEM;
+	s->shrinker->count_objects = count;
+	s->shrinker->scan_objects = scan;
+	s->shrinker->private_data = data;
+	shrinker_register(s->shrinker);
+	return 0;
+}
+
+static inline void vhd_shrinker_remove(struct vhd_shrinker *s)
+{
+	shrinker_free(s->shrinker);
+}
+#else
+struct vhd_shrinker {
+	struct shrinker shrinker;
+	void *data;
+};
+
+static inline void *vhd_shrinker_data(struct shrinker *shrinker)
+{
+	return container_of(shrinker, struct vhd_shrinker, shrinker)->data;
+}
+
+static inline int vhd_shrinker_add(struct vhd_shrinker *s, void *data,
+				   unsigned long (*count)(struct shrinker *,
+							  struct shrink_control *),
+				   unsigned long (*scan)(struct shrinker *,
+							 struct shrink_control *),
+				   int index)
+{
+	s->shrinker.count_objects = count;
+	s->shrinker.scan_objects = scan;
+	s->shrinker.seeks = DEFAULT_SEEKS;
+	s->data = data;
+	return register_shrinker(&s->shrinker, "vhd%d", index);
+}
+
+static inline void vhd_shrinker_remove(struct vhd_shrinker *s)
+{
+	unregister_shrinker(&s->shrinker);
+}
+#endif
 
 /**
  * struct vhd_limits - the queue limits this driver sets

@@ -15,6 +15,7 @@
 #include <linux/wait.h>
 #include <linux/xarray.h>
 
+#include "core/bitmap.h"
 #include "core/finding.h"
 #include "core/open.h"
 #include "vhd.h"
@@ -121,9 +122,55 @@ static void vhd_layers_close(struct vhd_device *vhd)
 		vhd_layer_close(vhd->layers[i]);
 }
 
+/* ---- bitmaps when memory is short ----------------------------------------- */
+
+/* Of one layer at a time, for requests look at it with interrupts off. */
+#define VHD_SHRINK_MAX		32U
+
+/*
+ * Whoever frees memory may hold any lock but ours, and be anybody: nothing is
+ * waited for.  vhd_device.lock is never held for long, so it is there next time.
+ */
+static unsigned long vhd_shrink_count(struct shrinker *shrinker,
+				      struct shrink_control *sc)
+{
+	struct vhd_device *vhd = vhd_shrinker_data(shrinker);
+	unsigned long n = 0;
+	unsigned int i;
+
+	if (!mutex_trylock(&vhd->lock))
+		return 0;
+	for (i = 0; i < vhd->nr_layers; i++)
+		n += READ_ONCE(vhd->layers[i]->img.bitmaps.nr);
+	mutex_unlock(&vhd->lock);
+	return n;
+}
+
+static unsigned long vhd_shrink_scan(struct shrinker *shrinker,
+				     struct shrink_control *sc)
+{
+	struct vhd_device *vhd = vhd_shrinker_data(shrinker);
+	unsigned long freed = 0, left = sc->nr_to_scan;
+	unsigned int i, n;
+
+	if (!mutex_trylock(&vhd->lock))
+		return SHRINK_STOP;
+	/* Parents first: bitmaps of the top are what writes wait for. */
+	for (i = vhd->nr_layers; i-- && freed < left;) {
+		do {
+			n = min_t(unsigned long, left - freed, VHD_SHRINK_MAX);
+			n = vhd_bitmaps_shrink(&vhd->layers[i]->img, n);
+			freed += n;
+		} while (n == VHD_SHRINK_MAX && freed < left);
+	}
+	mutex_unlock(&vhd->lock);
+	return freed ?: SHRINK_STOP;
+}
+
 /* Undoes vhd_device_setup(); no requests any more. */
 static void vhd_device_teardown(struct vhd_device *vhd)
 {
+	vhd_shrinker_remove(&vhd->shrinker);
 	vhd_writeback_stop(vhd);
 	vhd_queues_stop(vhd);
 	vhd_index_put(vhd);
@@ -549,11 +596,17 @@ static int vhd_device_setup(struct vhd_device *vhd, struct file **files,
 		goto out_writeback;
 	ret = vhd_workqueues_create(vhd);
 	if (!ret)
-		ret = vhd_queues_start(vhd);
+		ret = vhd_shrinker_add(&vhd->shrinker, vhd, vhd_shrink_count,
+				       vhd_shrink_scan, vhd->index);
 	if (ret)
 		goto out_index;
+	ret = vhd_queues_start(vhd);
+	if (ret)
+		goto out_shrinker;
 	return 0;
 
+out_shrinker:
+	vhd_shrinker_remove(&vhd->shrinker);
 out_index:
 	vhd_index_put(vhd);
 out_writeback:

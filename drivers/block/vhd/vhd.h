@@ -296,6 +296,7 @@ enum vhd_state {
  * @limits: of the queue
  * @wb: commits and growth
  * @reclaim: freed slots that wait for older requests
+ * @shrinker: gives bitmaps back when memory is short
  * @epoch: requests begin in it; written by the reclaim work only
  * @wq: slow reads, commits and growth
  * @write_wq: slow writes; these may wait for a frozen file system, for commits
@@ -332,6 +333,7 @@ struct vhd_device {
 	struct vhd_limits limits;
 	struct vhd_writeback wb;
 	struct vhd_reclaim reclaim;
+	struct vhd_shrinker shrinker;
 	unsigned long epoch;
 	struct work_struct remove_work;
 };

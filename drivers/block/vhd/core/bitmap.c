@@ -216,6 +216,41 @@ bool vhd_bitmap_drop(struct vhd_image *img, struct vhd_bitmap *bm)
 	return true;
 }
 
+/* Up to @nr idle bitmaps, out of the cache, linked by @hash_next. */
+static struct vhd_bitmap *vhd_bitmaps_take(struct vhd_image *img, u32 nr)
+{
+	struct vhd_bitmap *bm, *next, *victims = NULL;
+
+	list_for_each_entry_safe(bm, next, &img->bitmaps.lru, lru) {
+		if (!nr)
+			break;
+		if (!vhd_bitmap_idle(bm))
+			continue;
+		vhd_bitmap_unlink(img, bm);
+		bm->hash_next = victims;
+		victims = bm;
+		nr--;
+	}
+	return victims;
+}
+
+u32 vhd_bitmaps_shrink(struct vhd_image *img, u32 nr)
+{
+	struct vhd_bitmap *bm, *victims;
+	unsigned long flags;
+	u32 freed = 0;
+
+	spin_lock_irqsave(&img->lock, flags);
+	victims = vhd_bitmaps_take(img, nr);
+	spin_unlock_irqrestore(&img->lock, flags);
+	for (; victims; freed++) {
+		bm = victims;
+		victims = bm->hash_next;
+		vhd_bitmap_free(bm);
+	}
+	return freed;
+}
+
 int vhd_bitmaps_init(struct vhd_image *img)
 {
 	INIT_LIST_HEAD(&img->bitmaps.lru);

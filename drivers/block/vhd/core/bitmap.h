@@ -66,6 +66,16 @@ bool vhd_bitmap_full(const struct vhd_image *img, u32 block, const u8 *bits);
 void vhd_bitmap_retire(struct vhd_image *img, struct vhd_bitmap *bm);
 /** vhd_bitmap_drop - forget @bm, its block is unmapped; false if it is in use */
 bool vhd_bitmap_drop(struct vhd_image *img, struct vhd_bitmap *bm);
+/**
+ * vhd_bitmaps_shrink - free bitmaps that nobody needs, the oldest first
+ * @img: the image
+ * @nr: at most so many
+ *
+ * Any number of them are read again when they are needed.  Takes img->lock, and
+ * sleeps for nothing.
+ * Return: how many it has freed.
+ */
+u32 vhd_bitmaps_shrink(struct vhd_image *img, u32 nr);
 int vhd_bitmaps_init(struct vhd_image *img);
 void vhd_bitmaps_free(struct vhd_image *img);
 
