@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """chaincrash.py VHDCTL OPLOG.so DIRECTORY [SEED [STATES]]
 
-Commits and rebases that end before their time, killed at every operation, and
-by power cuts: of what no sync covers, in each file by itself, any part may have
-reached the disk, the last write by half.  After each the image shows what it
-did, nothing is corrupt, and the same command comes to its end.  Of the states
-of power cuts STATES for each command are tried, picked by SEED.
+Commits, rebases and changes of the id that end before their time, killed at
+every operation, and by power cuts: of what no sync covers, in each file by
+itself, any part may have reached the disk, the last write by half.  After each
+the image shows what it did, nothing is corrupt, and the same command comes to its
+end, which is the end it had been meant to come to: not one image further down.
+Of the states of power cuts STATES for each command are tried, picked by SEED.
 """
 
 import os
@@ -25,17 +26,23 @@ from crash import HEAD, SYNC, apply, slurp, spill  # noqa: E402
 SIZE = 4 << 20
 BLOCK = 512 << 10
 UNDO = "top.vhd.rebase-undo"
+NOTE = "top.vhd.commit"
+ID = "0123456789ab4def8123456789abcdef"
 
 # name, arguments, where the content is afterwards, is the top still there
 COMMANDS = (
     ("commit", ["commit", "top.vhd"], "mid.vhd", False),
     ("commit-2", ["commit", "--depth", "2", "top.vhd"], "base.vhd", False),
-    ("commit-keep", ["commit", "--depth", "2", "--keep", "top.vhd"],
+    ("commit-keep", ["commit", "--into", "base.vhd", "--keep", "top.vhd"],
      "base.vhd", True),
     ("rebase", ["rebase", "--parent", "base.vhd", "top.vhd"], "top.vhd", True),
     ("rebase-other", ["rebase", "--parent", "other.vhd", "top.vhd"], "top.vhd",
      True),
+    ("uuid", ["uuid", "--set", ID[:8] + "-" + ID[8:12] + "-" + ID[12:16] + "-"
+              + ID[16:20] + "-" + ID[20:], "top.vhd"], "top.vhd", True),
 )
+# What the commits do not go to
+DEEPER = "root.vhd"
 
 
 class Fault(Exception):
@@ -50,19 +57,21 @@ def make(where):
         getattr(vhdmake, "make_" + kind)(name + ".vhd", SIZE, opts)
 
     os.chdir(where)
-    build("base", "dynamic", blocks="3,0", seed=1, uid="a0" * 16)
+    build("root", "dynamic", blocks="5,1", seed=7, uid="e0" * 16)
+    build("base", "diff", parent="root.vhd", praw="root.raw", blocks="3,0",
+          bits="half", seed=1, w2ru=".\\root.vhd", uid="a0" * 16)
     build("mid", "diff", parent="base.vhd", praw="base.raw", blocks="4,0",
           bits="half", seed=2, w2ru=".\\base.vhd", uid="b0" * 16)
     build("top", "diff", parent="mid.vhd", praw="mid.raw", blocks="6,3",
           bits="half", seed=3, w2ru=".\\mid.vhd", uid="c0" * 16)
     build("other", "dynamic", blocks="2,0", seed=9, uid="d0" * 16)
-    names = [n + ".vhd" for n in ("base", "mid", "top", "other")]
+    names = [n + ".vhd" for n in ("root", "base", "mid", "top", "other")]
     return {n: slurp(n) for n in names}, slurp("top.raw")
 
 
 def restore(files):
     for name in os.listdir("."):
-        if name.endswith(".vhd") or name == UNDO:
+        if name.endswith(".vhd") or name.startswith("top.vhd."):
             os.unlink(name)
     for name, data in files.items():
         if data is not None:
@@ -85,6 +94,7 @@ def look(vhdctl, want):
     if os.path.exists("top.vhd") and not os.path.exists(UNDO):
         if content("top.vhd") != want:
             raise Fault("the top shows something else")
+    # The copy of its footer may be blank, which is repairable.
     for name in sorted(os.listdir(".")):
         if not name.endswith(".vhd") or (name == "top.vhd"
                                          and os.path.exists(UNDO)):
@@ -94,21 +104,28 @@ def look(vhdctl, want):
             raise Fault("%s: %s" % (name, done.stdout.decode()))
 
 
-def again(vhdctl, row, want):
+def again(vhdctl, row, files, want):
     _, args, where, stays = row
     if os.path.exists("top.vhd"):
         done = call(vhdctl, *args)
-        if b"goes on with --force --into" in done.stdout:
-            done = call(vhdctl, "commit", "--force", "--into", "base.vhd",
-                        *args[3:])
-            if not stays and os.path.exists("mid.vhd"):
-                os.unlink("mid.vhd")
-        if done.returncode:
+        # At its end already: what was kept hangs on what would be changed
+        complete = stays and not os.path.exists(NOTE) \
+            and b"mid.vhd: depends on it" in done.stdout
+        if done.returncode and not complete:
             raise Fault("second try: %s" % done.stdout.decode())
     if content(where) != want:
         raise Fault("%s shows something else at the end" % where)
-    if os.path.exists("top.vhd") != stays or os.path.exists(UNDO):
+    if slurp(DEEPER) != files[DEEPER]:
+        raise Fault("it went further down")
+    # A note that outlives the top does no harm
+    left = {n for n in os.listdir(".") if n.startswith("top.vhd.")}
+    if os.path.exists("top.vhd") != stays or left - {NOTE} or (stays and left):
         raise Fault("left: %s" % os.listdir("."))
+    if args[0] == "commit" and not stays and where == "base.vhd" \
+            and os.path.exists("mid.vhd"):
+        raise Fault("the image between was left")
+    if args[0] == "uuid" and slurp("top.vhd")[68:84].hex() != ID:
+        raise Fault("another id")
     for name in (where, "top.vhd") if stays else (where,):
         done = call(vhdctl, "check", name)
         if done.returncode:
@@ -129,9 +146,22 @@ def killed(vhdctl, library, row, files, want):
             return n - 1
         try:
             look(vhdctl, want)
-            again(vhdctl, row, want)
+            again(vhdctl, row, files, want)
         except (Fault, vhdread.Bad) as fault:
             raise Fault("killed at %d: %s" % (n, fault))
+
+
+def twice(vhdctl, row, files, want):
+    """Again although it has come to its end: nothing more happens."""
+    restore(files)
+    for _ in range(2):
+        done = call(vhdctl, *row[1])
+    # What lay between was kept, too, and hangs on what would be changed
+    if row[3] and done.returncode and b"mid.vhd: depends on it" not in done.stdout:
+        raise Fault("once more: %s" % done.stdout.decode())
+    if not row[3] and not done.returncode:
+        raise Fault("once more: %s" % done.stdout.decode())
+    again(vhdctl, row, files, want)
 
 
 def record(vhdctl, library, row, files):
@@ -150,8 +180,12 @@ def record(vhdctl, library, row, files):
         op, inode, pos, length, count = HEAD.unpack_from(data, at)
         at += HEAD.size
         if inode != here:
-            ops.append((op, inodes.get(inode, UNDO), pos, length,
-                        data[at:at + count]))
+            payload = data[at:at + count]
+            if inode not in inodes:
+                # The first that is written to a new file tells what it is.
+                inodes[inode] = NOTE if payload.startswith(b"vhdctl commit") \
+                    else UNDO
+            ops.append((op, inodes[inode], pos, length, payload))
         at += count
     return ops
 
@@ -160,6 +194,7 @@ def power_cut(files, ops, rng):
     """What is on the disk after a cut at a random place."""
     durable = {n: bytearray(d) for n, d in files.items()}
     durable[UNDO] = bytearray()
+    durable[NOTE] = bytearray()
     pending = {n: [] for n in durable}
     for op in ops[:rng.randrange(len(ops) + 1)]:
         name = op[1]
@@ -177,20 +212,25 @@ def power_cut(files, ops, rng):
             if how == 0 or (how > 1 and rng.randrange(2) and name != UNDO):
                 continue
             apply(durable[name], one, last and rng.randrange(2))
+        if name == NOTE and waiting:
+            # It has its name only when it is whole.
+            durable[name] = bytearray()
     state = {n: bytes(d) for n, d in durable.items()}
-    if not state[UNDO]:
-        del state[UNDO]
+    for name in (UNDO, NOTE):
+        if not state[name]:
+            del state[name]
     return state
 
 
 def one(vhdctl, library, row, files, want, rng, count):
     kills = killed(vhdctl, library, row, files, want)
+    twice(vhdctl, row, files, want)
     ops = record(vhdctl, library, row, files)
     for n in range(count):
         restore(power_cut(files, ops, rng))
         try:
             look(vhdctl, want)
-            again(vhdctl, row, want)
+            again(vhdctl, row, files, want)
         except (Fault, vhdread.Bad) as fault:
             raise Fault("power cut %d: %s" % (n, fault))
     print("%s: killed at %d operations, %d power cuts" % (row[0], kills, count),

@@ -80,12 +80,40 @@ t_down_the_chain() {
 	vhdio verify "$DEV" 0 8192 6144
 	vhdio write "$DEV" 4 80000 100
 	vhdio write model 4 80000 100
-	vhdctl commit "$DEV"
+	vhdctl commit --into base.vhd "$DEV"
 	committed
 	cmp "$DEV" model
 	detach
 	sound base.vhd
 	same_to_qemu base.vhd model
+}
+
+# A call that is made twice by mistake does not go one image further down
+t_again() {
+	local depth
+	create --size 8M base.vhd
+	create --type diff --parent base.vhd kid.vhd
+	attach kid.vhd
+	vhdctl snapshot "$DEV" top.vhd
+	vhdio write "$DEV" 2 100 1000 -b 8
+	expect_fail 4 'not the parent' vhdctl commit --into base.vhd "$DEV"
+	vhdctl commit "$DEV"
+	[ "$(attr depth) $(attr merges)" = '2 1' ] || fail "$(attr depth) $(attr merges)"
+	expect_fail 4 'already.*--into ".*base.vhd"' vhdctl commit "$DEV"
+	[ "$(attr depth)" = 2 ]
+	vhdctl commit --into kid.vhd "$DEV" 2>&1 | grep 'nothing to do'
+	[ "$(attr depth)" = 2 ]
+	vhdctl commit --into base.vhd "$DEV"
+	vhdctl commit --into base.vhd "$DEV" 2>&1 | grep 'nothing to do'
+	committed
+	# What is on top of it now is another one
+	vhdctl snapshot "$DEV" kid.vhd
+	[ "$(attr merges)" = 0 ]
+	vhdctl commit "$DEV"
+	committed
+	vhdio verify "$DEV" 2 100 1000
+	detach
+	sound base.vhd
 }
 
 # Zeros that the parent shows anyway are not written into it
@@ -311,7 +339,7 @@ t_refused() {
 	attach kid.vhd
 	expect_fail 5 'other.vhd.*depend' vhdctl commit "$DEV"
 	expect_fail 1 'depth' vhdctl commit --depth 2 "$DEV"
-	expect_fail 1 'into' vhdctl commit --into x.vhd "$DEV"
+	expect_fail 4 'x.vhd: is not the parent' vhdctl commit --into x.vhd "$DEV"
 	other=$DEV
 	attach other.vhd
 	expect_fail 5 'in use' vhdctl commit --force "$DEV"
@@ -350,11 +378,13 @@ t_alone() {
 	for ((i = 0; i < 1000; i++)); do [ "$(attr state)" != merging ] || break; sleep 0.01; done
 	fsfreeze -f $SMALL
 	[ "$(attr state)" = merging ] || fail 'it was too fast'
-	expect_fail 5 'use|busy' vhdctl detach "$DEV"
-	expect_fail 5 '' vhdctl set --direct-io=off "$DEV"
-	expect_fail 5 'busy' vhdctl snapshot "$DEV" x.vhd
+	expect_fail 5 'commit is under way' vhdctl detach "$DEV"
+	for i in --direct-io=off --read-only --autoclear=on --reread; do expect_fail 5 'commit is under way' vhdctl set $i "$DEV"; done
+	expect_fail 5 'commit is under way' vhdctl snapshot "$DEV" x.vhd
 	[ ! -e x.vhd ] || fail 'x.vhd was left behind'
+	expect_fail 5 'commit is under way' vhdctl resize "$DEV" 64M
 	expect_fail 5 'being merged already' vhdctl commit "$DEV"
+	chains commit -e 114 "$DEV" $SMALL/base.vhd
 	[ "$(attr state)" = merging ] || fail 'it did not wait'
 	# Reads, and writes elsewhere, do not wait for it
 	vhdio verify "$DEV" 4 0 1000

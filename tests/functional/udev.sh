@@ -105,6 +105,30 @@ t_relatives() {
 	detach_soon "$second"
 }
 
+# The links of the id follow a device that goes on in another image
+t_switches() {
+	local first second
+	requires sfdisk
+	partitioned a.vhd
+	start_udev
+	attach a.vhd
+	first=$(image_id "$DEV")
+	vhdctl snapshot "$DEV" b.vhd
+	second=$(image_id "$DEV")
+	[ "$second" != "$first" ]
+	until_true link "by-id/vhd-$second" "$DEV"
+	until_true link "by-id/vhd-$second-part1" "${DEV}p1"
+	until_true no_link "by-id/vhd-$first"
+	until_true no_link "by-id/vhd-$first-part1"
+	link by-label/vhdfs "${DEV}p1"
+	vhdctl commit "$DEV"
+	until_true link "by-id/vhd-$first" "$DEV"
+	until_true link "by-id/vhd-$first-part2" "${DEV}p2"
+	until_true no_link "by-id/vhd-$second"
+	link by-label/vhdfs "${DEV}p1"
+	detach_soon
+}
+
 # The disk of this machine goes before an image that looks the same
 t_disk_before_image() {
 	uml_is_enough

@@ -54,6 +54,8 @@ t_commit_deep() {
 	shows base.vhd top.raw
 	[ ! -e top.vhd ] && [ ! -e mid.vhd ]
 	chain
+	chain
+	unchanged base.vhd mid.vhd top.vhd -- expect_fail 1 'with --into' vhdctl commit --keep --depth 2 top.vhd
 	vhdctl commit --keep --into base.vhd top.vhd
 	shows base.vhd top.raw
 	shows top.vhd top.raw
@@ -63,6 +65,46 @@ t_commit_deep() {
 	unchanged base.vhd mid.vhd top.vhd -- expect_fail 4 'found 3, it has 2' vhdctl commit --depth 3 top.vhd
 	expect_fail 1 'found "0"' vhdctl commit --depth 0 top.vhd
 	expect_fail 1 'not both' vhdctl commit --depth 1 --into base.vhd top.vhd
+}
+
+# Cut short while it removes what lay between: only the same goes on
+t_commit_goes_on() {
+	local n
+	requires gcc
+	gcc -shared -fPIC -O1 -Wall -o oplog.so "$TESTS/evil/oplog.c"
+	chain
+	mkdir whole
+	cp --sparse=always ./*.vhd whole/
+	# How many operations there are; the last ones remove files
+	LD_PRELOAD=$W/oplog.so OPLOG=log vhdctl commit --depth 2 top.vhd
+	n=$("${PYTHON[@]}" -c 'import struct
+data, at, n = open("log", "rb").read(), 0, 0
+while at < len(data):
+    at, n = at + 40 + struct.unpack_from("<5Q", data, at)[4], n + 1
+print(n)')
+	for ((; ; n--)); do
+		rm -f top.vhd.*
+		cp --sparse=always whole/*.vhd .
+		LD_PRELOAD=$W/oplog.so OPLOG=/dev/null KILL_AT=$n vhdctl commit --depth 2 top.vhd 2>/dev/null || true
+		[ ! -e top.vhd ] || [ ! -e mid.vhd ] || [ -e top.vhd.rebase-undo ] || break
+	done
+	note "killed at $n"
+	[ -e top.vhd.commit ] && [ -e mid.vhd ]
+	shows top.vhd top.raw
+	unchanged base.vhd top.vhd -- expect_fail 4 'cut short.*--depth 2' vhdctl commit --depth 3 top.vhd
+	vhdctl commit --depth 2 top.vhd 2>&1 | grep 'goes on with a commit'
+	shows base.vhd top.raw
+	[ "$(echo ./*.vhd*)" = './base.vhd' ] || fail "left: $(echo ./*.vhd*)"
+	expect_fail 4 'no such file' vhdctl commit --depth 2 top.vhd
+}
+
+# A damaged note is none
+t_commit_notes() {
+	chain
+	printf 'vhdctl commit 1\0rubbish' > top.vhd.commit
+	vhdctl commit --depth 2 top.vhd
+	shows base.vhd top.raw
+	[ ! -e mid.vhd ] && [ ! -e top.vhd.commit ]
 }
 
 t_commit_into_new() {

@@ -300,21 +300,29 @@ int vhd_rebase(struct vhd_layers *c, struct vhd_layers *to)
 
 /* ---- the id ---------------------------------------------------------- */
 
+static int put_footer(const struct vhd_file *f, const struct vhd_footer *footer,
+		      u64 pos)
+{
+	int err = vhd_pwrite(f->fd, footer, sizeof(*footer), pos);
+
+	return err ? err : sync_file(f);
+}
+
 int vhd_set_id(struct vhd_file *f, const u8 id[16])
 {
+	static const struct vhd_footer blank;
 	struct vhd_footer footer = f->image.footer;
-	int err;
+	int err = f->image.writable ? vhd_file_finish(f) : 0;
 
-	err = vhd_file_finish(f);
 	if (err)
 		return err;
 	memcpy(footer.unique_id, id, sizeof(footer.unique_id));
 	vhd_seal_footer(&footer);
-	err = vhd_pwrite(f->fd, &footer, sizeof(footer), f->image.space.tail);
+	if (f->image.type != VHD_TYPE_FIXED)
+		err = put_footer(f, &blank, 0);
 	if (!err)
-		err = sync_file(f);
-	if (err || f->image.type == VHD_TYPE_FIXED)
-		return err;
-	err = vhd_pwrite(f->fd, &footer, sizeof(footer), 0);
-	return err ? err : sync_file(f);
+		err = put_footer(f, &footer, f->image.space.tail);
+	if (!err && f->image.type != VHD_TYPE_FIXED)
+		err = put_footer(f, &footer, 0);
+	return err;
 }

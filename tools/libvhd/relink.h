@@ -43,7 +43,10 @@ int vhd_rebase(struct vhd_layers *c, struct vhd_layers *to);
 /**
  * vhd_set_id - give an image another unique id
  * @f: loaded for writing; to be closed afterwards
- * The footer at the end comes first.
+ *
+ * The copy at 0 is blank meanwhile: were both good and different, nobody would
+ * know which is right.  Cut short it is restored by a repair, or by doing this
+ * again, also with @f loaded for reading only because of that.
  */
 int vhd_set_id(struct vhd_file *f, const u8 id[16]);
 

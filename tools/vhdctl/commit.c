@@ -13,6 +13,7 @@
 #include "live.h"
 #include "merge.h"
 #include "meter.h"
+#include "pending.h"
 #include "report.h"
 #include "vhdctl.h"
 
@@ -37,16 +38,17 @@ static const char help[] =
 	"\n"
 	"Merge a differencing image into its parent, which then shows what IMAGE\n"
 	"did, and remove IMAGE. It stays whole until the end: interrupted anywhere,\n"
-	"the same command goes on (or, with --depth, tells how if it was already\n"
-	"removing what lay between).\n"
+	"the same command goes on.\n"
 	"A DEVICE is merged while it is in use, and goes on in the parent; how\n"
 	"long writes had to wait at the end is printed. Interrupted, it goes on in\n"
-	"its image.\n"
+	"its image. To go one further down after that, --into must name where to.\n"
 	"\n"
 	"     --depth N               into the N-th ancestor, with all that are\n"
-	"                             between; 1, the parent, is the default\n"
+	"                             between; 1, the parent, is the default. More\n"
+	"                             than that not with --keep, but --into\n"
 	"     --into FILE             into this ancestor, or a new dynamic image that\n"
-	"                             needs no parent; then nothing is removed\n"
+	"                             needs no parent; then nothing is removed.\n"
+	"                             Of a DEVICE: its parent, to be sure\n"
 	"     --keep                  remove nothing: IMAGE becomes a child of what\n"
 	"                             it was merged into (of a DEVICE it is not: the\n"
 	"                             parent is written to)\n"
@@ -54,13 +56,20 @@ static const char help[] =
 	"                             and will be spoiled, or space may be short\n"
 	PARENT_HELP;
 
-/** struct wish - the options as given */
+/**
+ * struct wish - the options as given
+ * @depth: what they come to for the chain as it is
+ * @found_into: @depth is where the ancestor is that --into named
+ * @pending: what a commit that was cut short has left, if this is to go on with it
+ */
 struct wish {
 	unsigned long depth;
 	const char *into;
+	bool found_into;
 	bool keep;
 	bool force;
 	struct vhd_parent_options parents;
+	struct vhd_pending pending;
 };
 
 /* ---- before ---------------------------------------------------------- */
@@ -79,8 +88,44 @@ static void find_into(struct wish *w, const struct vhd_layers *c)
 			continue;
 		w->depth = i;
 		w->into = NULL;
+		w->found_into = true;
 		return;
 	}
+}
+
+static bool same_id(const struct vhd_file *f, const u8 id[16])
+{
+	return !memcmp(f->image.footer.unique_id, id, 16);
+}
+
+/*
+ * Was a commit of this image cut short after it had been hung on what it was
+ * merged into?  Then the same command means that, although its --depth does not
+ * count from there any more.
+ */
+static int find_pending(struct wish *w, const struct vhd_layers *c)
+{
+	struct vhd_pending *p = &w->pending;
+	const char *path = c->layers[0]->path;
+	int err = vhd_pending_read(p, path);
+
+	if (err)
+		return error_errno(path, "cannot read what a commit has left",
+				   err);
+	if (!p->nr || c->nr < 2 || !same_id(c->layers[0], p->top) ||
+	    !same_id(c->layers[1], p->target) ||
+	    (w->depth == 1 && !w->found_into) || w->into) {
+		vhd_pending_free(p);
+		return VHDCTL_OK;
+	}
+	if (w->depth != (w->found_into ? 1 : p->depth)) {
+		error_msg(path, "was being merged into \"%s\", which was cut short: first the same again, --depth %u or --into",
+			  c->layers[1]->path, p->depth);
+		return VHDCTL_BAD;
+	}
+	warning_msg(path, "goes on with a commit that was cut short");
+	w->depth = 1;
+	return VHDCTL_OK;
 }
 
 static int check_depth(const struct wish *w, const struct vhd_layers *c)
@@ -93,7 +138,7 @@ static int check_depth(const struct wish *w, const struct vhd_layers *c)
 		return VHDCTL_BAD;
 	}
 	if (w->depth >= c->nr) {
-		error_msg(top->path, "--depth: found %lu, it has %u ancestors (a commit that was cut short while it removed images goes on with --force --into)",
+		error_msg(top->path, "--depth: found %lu, it has %u ancestors",
 			  w->depth, c->nr - 1);
 		return VHDCTL_BAD;
 	}
@@ -106,14 +151,36 @@ static int check_depth(const struct wish *w, const struct vhd_layers *c)
 	return VHDCTL_BAD;
 }
 
+/* Those that lay between hang on what was changed, but nobody wants them. */
+static void add_pending(const struct wish *w, struct vhd_layers *all)
+{
+	struct vhd_file *f;
+	u32 i;
+
+	for (i = 0; i < w->pending.nr && all->nr < VHD_LAYERS_MAX; i++) {
+		f = calloc(1, sizeof(*f));
+		if (!f)
+			return;
+		/* One that is not there is nobody's child. */
+		vhd_file_open(f, w->pending.layers[i].path, false);
+		all->layers[all->nr++] = f;
+	}
+}
+
 /* Whose parent is about to change under them? */
 static int check_children(const struct wish *w, const struct vhd_layers *c)
 {
+	struct vhd_layers all = *c;
 	unsigned int i;
 	int code = VHDCTL_OK;
 
+	add_pending(w, &all);
 	for (i = 0; i <= w->depth && !code; i++)
-		code = refuse_children(c->layers[i], c, w->force);
+		code = refuse_children(c->layers[i], &all, w->force);
+	while (all.nr > c->nr) {
+		vhd_file_close(all.layers[--all.nr]);
+		free(all.layers[all.nr]);
+	}
 	return code;
 }
 
@@ -179,6 +246,52 @@ static int remove_layers(const struct vhd_layers *c, unsigned int depth)
 	return code;
 }
 
+/* One that lay between and is noted; it must be what it was. */
+static int remove_pending(const struct wish *w,
+			  const struct vhd_pending_layer *l)
+{
+	struct vhd_file f;
+	struct stat st;
+	int code, err;
+
+	if (lstat(l->path, &st) && errno == ENOENT)
+		return VHDCTL_OK;
+	err = vhd_file_open(&f, l->path, true);
+	code = err ? report_open(&f, l->path, err) : file_lock(&f, true);
+	if (!code) {
+		err = vhd_file_load(&f, VHD_OPEN_FORCE);
+		code = err ? report_load(&f, err) : VHDCTL_OK;
+	}
+	if (!code && !same_id(&f, l->id))
+		warning_msg(l->path, "is another image than the one that was merged, and stays");
+	else if (!code)
+		code = refuse_children(&f, NULL, w->force) ?:
+		       file_remove(l->path);
+	vhd_file_close(&f);
+	return code;
+}
+
+/* The upper ones first: so none has a child when its turn comes. */
+static int remove_all_pending(const struct wish *w)
+{
+	int code = VHDCTL_OK;
+	u32 i;
+
+	for (i = 0; i < w->pending.nr && !code; i++)
+		code = remove_pending(w, &w->pending.layers[i]);
+	return code;
+}
+
+/* Until then the note is needed; one that is left does no harm. */
+static void drop_note(const char *path)
+{
+	int err = vhd_pending_drop(path);
+
+	if (err)
+		warning_msg(path, "what was noted of its commit cannot be removed: %s",
+			    strerror(-err));
+}
+
 /* ---- the merge ------------------------------------------------------- */
 
 static int merge(const struct wish *w, struct vhd_merge *m)
@@ -203,8 +316,17 @@ static int merge(const struct wish *w, struct vhd_merge *m)
 /* Its parent is what was merged into: so it stays whole without the others. */
 static int hang_top(struct vhd_layers *c, unsigned int depth)
 {
-	int code = reopen(c, 0);
+	int code = VHDCTL_OK, err;
 
+	if (depth > 1) {
+		err = vhd_pending_write(c, depth);
+		if (err)
+			code = error_errno(c->layers[0]->path,
+					   "cannot note what is to be removed",
+					   err);
+	}
+	if (!code)
+		code = reopen(c, 0);
 	return code ? code : relink(c->layers[0], c->layers[depth], false);
 }
 
@@ -215,9 +337,13 @@ static int merge_down(const struct wish *w, struct vhd_layers *c)
 		.depth = w->depth,
 		.target = c->layers[w->depth],
 	};
-	int code;
+	int code = VHDCTL_OK;
 
-	code = check_children(w, c);
+	/* The top does not depend on them any more, and they show rubbish. */
+	if (!w->keep)
+		code = remove_all_pending(w);
+	if (!code)
+		code = check_children(w, c);
 	if (!code)
 		code = reopen(c, w->depth);
 	if (!code)
@@ -226,6 +352,8 @@ static int merge_down(const struct wish *w, struct vhd_layers *c)
 		code = hang_top(c, w->depth);
 	if (!code && !w->keep)
 		code = remove_layers(c, w->depth);
+	if (!code)
+		drop_note(c->layers[0]->path);
 	return code;
 }
 
@@ -303,6 +431,8 @@ static int commit_image(const char *path, struct wish *w)
 	if (!code)
 		find_into(w, &c);
 	if (!code)
+		code = find_pending(w, &c);
+	if (!code)
 		code = check_depth(w, &c);
 	if (!code)
 		chain_warn(&c);
@@ -354,15 +484,19 @@ static int run_commit(int argc, char **argv)
 		return usage_error(&cmd_commit, "expected one IMAGE");
 	if (w.depth && w.into)
 		return usage_error(&cmd_commit, "--depth or --into, not both");
+	/* Done twice it would go further down: the image has another parent then. */
+	if (w.depth > 1 && w.keep)
+		return usage_error(&cmd_commit, "--keep: name the ancestor with --into, --depth counts anew after it");
 	if (!w.depth)
 		w.depth = 1;
 	if (!is_device(argv[optind]))
 		code = commit_image(argv[optind], &w);
-	else if (w.depth > 1 || w.into)
+	else if (w.depth > 1)
 		code = usage_error(&cmd_commit,
-				   "a device is merged into its parent; no --depth or --into");
+				   "a device is merged into its parent; no --depth");
 	else
-		code = commit_device(argv[optind], w.keep, w.force);
+		code = commit_device(argv[optind], w.into, w.keep, w.force);
+	vhd_pending_free(&w.pending);
 	parent_options_free(&w.parents);
 	return code;
 }

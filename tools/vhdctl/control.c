@@ -124,6 +124,61 @@ static bool udev_is_done(struct udev *udev, const dev_t *devs, int n)
 	return done;
 }
 
+/* Is the noted id that of the image?  Without our rules there is none. */
+static bool udev_follows(struct udev *udev, const struct device *d, dev_t dev)
+{
+	struct udev_device *u = udev_device_new_from_devnum(udev, 'b', dev);
+	const char *noted = NULL;
+	char id[40];
+
+	if (u)
+		noted = udev_device_get_property_value(u, "ID_SERIAL");
+	if (device_attr(d, "vhd/uuid", id, sizeof(id)))
+		noted = NULL;
+	udev_device_unref(u);
+	return !noted || !strcmp(noted, id);
+}
+
+static bool udev_follows_all(struct udev *udev, const struct device *d,
+			     const dev_t *devs, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (!udev_follows(udev, d, devs[i]))
+			return false;
+	return true;
+}
+
+void nodes_follow(const struct device *d)
+{
+	unsigned int ms;
+	struct udev *udev;
+	dev_t *devs;
+	int n;
+
+	if (!udev_running())
+		return;
+	udev = udev_new();
+	n = device_numbers(d, &devs);
+	for (ms = 0; udev && n > 0 && !udev_follows_all(udev, d, devs, n);
+	     ms += TICK_MS) {
+		if (ms >= SETTLE_MS) {
+			warning_msg(d->name, "udev takes long; not waiting any more");
+			break;
+		}
+		sleep_ms(TICK_MS);
+	}
+	free(devs);
+	udev_unref(udev);
+}
+
+int device_merging(const struct device *d)
+{
+	error_msg(d->name, "a commit is under way; when it has ended, or was interrupted, try again");
+	return VHDCTL_BUSY;
+}
+
 void nodes_wait(const struct device *d)
 {
 	unsigned int ms;

@@ -84,6 +84,11 @@ static bool keep_trying(const struct plan *p, const struct device *d,
 
 static int detach_busy(const struct device *d)
 {
+	char state[16];
+
+	device_attr(d, "vhd/state", state, sizeof(state));
+	if (!strcmp(state, "merging"))
+		return device_merging(d);
 	error_msg(d->name, "is in use; --wait waits, --deferred detaches when it is free");
 	if (!holders_print(d))
 		error_msg(d->name, "no user found here: perhaps a mount in another namespace");

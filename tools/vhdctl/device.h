@@ -57,6 +57,18 @@ int device_numbers(const struct device *d, dev_t **devs);
  */
 int control_open(int *code);
 
+/**
+ * device_merging - tell that a commit of the device is under way
+ * Return: the exit code for that.
+ */
+int device_merging(const struct device *d);
+
+/**
+ * nodes_follow - until udev has made its links anew after a switch
+ * The device goes on in another image, whose id udev has noted then.
+ */
+void nodes_follow(const struct device *d);
+
 /** nodes_wait - until udev has made the device's nodes and links */
 void nodes_wait(const struct device *d);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -98,7 +99,41 @@ static int check_idle(const struct device *d)
 	return VHDCTL_BUSY;
 }
 
-static int prepare(const struct device *d, struct vhd_layers *c, bool force)
+/* Is the device in @into already?  Then somebody did that before. */
+static bool is_done(const struct device *d, const char *into)
+{
+	struct device other;
+	struct stat st;
+
+	return into && !stat(into, &st) &&
+	       !device_of_file(st.st_dev, st.st_ino, &other) &&
+	       other.index == d->index;
+}
+
+/*
+ * Who does not know how an earlier call has ended makes it again.  The device
+ * may have another parent then, which nobody meant: it has to be named.
+ */
+static int check_meant(const struct device *d, const struct vhd_file *parent,
+		       const char *into)
+{
+	struct stat st;
+
+	if (!into && device_number(d, "vhd/merges")) {
+		error_msg(d->name, "was merged into its parent already, and goes on in that; to merge that one, too, name where to: --into \"%s\"",
+			  parent->path);
+		return VHDCTL_BAD;
+	}
+	if (!into || (!stat(into, &st) && st.st_dev == parent->dev &&
+		      st.st_ino == parent->ino))
+		return VHDCTL_OK;
+	error_msg(into, "is not the parent of what %s is of; that is \"%s\"",
+		  d->name, parent->path);
+	return VHDCTL_BAD;
+}
+
+static int prepare(const struct device *d, struct vhd_layers *c,
+		   const char *into, bool force)
 {
 	int code = check_idle(d);
 
@@ -108,6 +143,8 @@ static int prepare(const struct device *d, struct vhd_layers *c, bool force)
 		code = check_image(d, c->layers[0]);
 	if (!code)
 		code = open_layer(d, "vhd/parent_file", true, c);
+	if (!code)
+		code = check_meant(d, c->layers[1], into);
 	if (!code)
 		code = check_parent(c);
 	if (!code)
@@ -195,9 +232,11 @@ static int report_commit(const struct device *d, const char *parent, int err)
 	case -EINTR:
 		error_msg(d->name, "interrupted: it goes on in its image, which is whole; the same command begins again");
 		return VHDCTL_BAD;
+	case -EALREADY:
+		error_msg(d->name, "is being merged already");
+		return VHDCTL_BUSY;
 	case -EBUSY:
-		error_msg(parent, "is in use by another device, or %s is being merged already",
-			  d->name);
+		error_msg(parent, "is in use by another device");
 		return VHDCTL_BUSY;
 	case -ENOSPC:
 		error_msg(parent, "no space: %s goes on in its image, which is whole",
@@ -226,7 +265,7 @@ static int merge(const struct device *d, const struct vhd_layers *c)
 	return VHDCTL_OK;
 }
 
-int commit_device(const char *name, bool keep, bool force)
+int commit_device(const char *name, const char *into, bool keep, bool force)
 {
 	struct vhd_layers c;
 	struct device d;
@@ -236,10 +275,17 @@ int commit_device(const char *name, bool keep, bool force)
 		error_msg(name, "is no VHD device");
 		return VHDCTL_BAD;
 	}
+	if (is_done(&d, into)) {
+		error_msg(d.name, "goes on in \"%s\" already: nothing to do",
+			  into);
+		return VHDCTL_OK;
+	}
 	vhd_layers_init(&c);
-	code = prepare(&d, &c, force);
+	code = prepare(&d, &c, into, force);
 	if (!code)
 		code = merge(&d, &c);
+	if (!code)
+		nodes_follow(&d);
 	/* It is nobody's child any more. */
 	if (!code && !keep)
 		code = file_remove(c.layers[0]->path);

@@ -116,6 +116,8 @@ static int report_resize(const struct device *d, int err)
 		error_msg(d->name, "is in use; --force makes it smaller all the same");
 		holders_print(d);
 		return VHDCTL_BUSY;
+	case -EINPROGRESS:
+		return device_merging(d);
 	case -ENOTEMPTY:
 		error_msg(d->name, "has blocks behind the new end; discard what is there (blkdiscard --offset), or --force loses them");
 		return VHDCTL_BAD;

@@ -68,12 +68,10 @@ static void one_option(struct vhd_set_args *args, int c)
 
 static int set_busy(const struct device *d, u32 mask)
 {
-	if (mask & VHD_SET_READ_ONLY) {
-		error_msg(d->name, "is in use");
-		holders_print(d);
-	} else {
-		error_msg(d->name, "the image's cached pages cannot be dropped");
-	}
+	/* One of several changes it was, and these two can be busy. */
+	error_msg(d->name, mask & VHD_SET_READ_ONLY ? "is in use" :
+						      "its partitions are in use");
+	holders_print(d);
 	return VHDCTL_BUSY;
 }
 
@@ -86,6 +84,8 @@ static int set_error(const struct device *d, u32 mask, int err)
 		return VHDCTL_OK;
 	case -EBUSY:
 		return set_busy(d, mask);
+	case -EINPROGRESS:
+		return device_merging(d);
 	case -EROFS:
 		error_msg(subject, "was attached read-only");
 		return VHDCTL_BAD;

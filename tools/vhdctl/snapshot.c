@@ -113,6 +113,13 @@ static int make_device_child(const struct device *d, const char *child,
 	return err ? report_create(child, create, err) : VHDCTL_OK;
 }
 
+static int report_switch(const struct device *d, int err)
+{
+	if (err == -EINPROGRESS)
+		return device_merging(d);
+	return error_errno(d->name, "cannot go on in a child", err);
+}
+
 static int switch_device(const struct device *d, const char *child,
 			 const struct vhd_file *image)
 {
@@ -130,9 +137,9 @@ static int switch_device(const struct device *d, const char *child,
 		control = control_open(&code);
 	args.child_fd = f.fd;
 	if (control >= 0) {
-		if (ioctl(control, VHD_IOC_SNAPSHOT, &args))
-			code = error_errno(d->name, "cannot go on in a child",
-					   -errno);
+		err = ioctl(control, VHD_IOC_SNAPSHOT, &args) ? -errno : 0;
+		if (err)
+			code = report_switch(d, err);
 		else
 			printf("%s: waited %.3f ms\n", d->name,
 			       args.pause_ns / 1e6);
@@ -165,6 +172,8 @@ static int snapshot_device(const char *name, const char *child,
 		code = switch_device(&d, child, &image);
 		if (code)
 			unlink(child);
+		else
+			nodes_follow(&d);
 	}
 	vhd_file_close(&image);
 	return code;

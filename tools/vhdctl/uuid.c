@@ -28,7 +28,8 @@ static const char help[] =
 	"uuid [OPTION...] IMAGE\n"
 	"\n"
 	"Print the unique id of an image, or change it. Its children know it by\n"
-	"that id: after a change they need \"vhdctl rebase --unsafe\".\n"
+	"that id: after a change they need \"vhdctl rebase --unsafe\". Interrupted,\n"
+	"it can be done again.\n"
 	"\n"
 	"     --set UUID              this id\n"
 	"     --random                a new one\n"
@@ -49,6 +50,38 @@ static int print_id(const char *path)
 	return code;
 }
 
+/*
+ * A change of the id that was cut short leaves the copy of the footer blank: that
+ * it can only be read because of that is no obstacle here.
+ */
+static bool only_head_bad(const struct vhd_file *f)
+{
+	const struct vhd_findings *list = &f->findings;
+	unsigned int i, n = 0;
+
+	for (i = 0; i < vhd_findings_kept(list); i++) {
+		enum vhd_finding_code code = list->list[i].code;
+
+		if (vhd_finding_info(code)->policy < VHD_POLICY_READ_ONLY)
+			continue;
+		if (code != VHD_FIND_HEAD_BAD)
+			return false;
+		n++;
+	}
+	return n;
+}
+
+static int load_for_id(struct vhd_file *f)
+{
+	int err = vhd_file_load(f, VHD_OPEN_WRITE | VHD_OPEN_FORCE);
+
+	if (err == -EROFS && only_head_bad(f)) {
+		vhd_file_unload(f);
+		err = vhd_file_load(f, VHD_OPEN_FORCE);
+	}
+	return err ? report_load(f, err) : VHDCTL_OK;
+}
+
 static int set_id(const char *path, const uuid_t id, bool force)
 {
 	struct vhd_file f;
@@ -56,10 +89,8 @@ static int set_id(const char *path, const uuid_t id, bool force)
 
 	err = vhd_file_open(&f, path, true);
 	code = err ? report_open(&f, path, err) : file_lock(&f, true);
-	if (!code) {
-		err = vhd_file_load(&f, VHD_OPEN_WRITE | VHD_OPEN_FORCE);
-		code = err ? report_load(&f, err) : VHDCTL_OK;
-	}
+	if (!code)
+		code = load_for_id(&f);
 	/* Of the null id nobody is a child. */
 	if (!code && !uuid_is_null(f.image.footer.unique_id))
 		code = refuse_children(&f, NULL, force);

@@ -706,13 +706,18 @@ struct vhd_device *vhd_device_change(int index)
 	if (!vhd->merge)
 		return vhd;
 	vhd_device_changed(vhd);
-	return ERR_PTR(-EBUSY);
+	return ERR_PTR(-EINPROGRESS);
 }
 
 void vhd_device_changed(struct vhd_device *vhd)
 {
 	mutex_unlock(&vhd->set_lock);
 	vhd_device_put(vhd);
+}
+
+void vhd_device_tell(struct vhd_device *vhd)
+{
+	disk_uevent(vhd->disk, KOBJ_CHANGE);
 }
 
 static int vhd_set_read_only(struct vhd_device *vhd, bool ro)
@@ -738,14 +743,22 @@ static int vhd_set_read_only(struct vhd_device *vhd, bool ro)
 static bool vhd_try_set_dio(struct vhd_device *vhd, bool dio)
 {
 	unsigned int flags = vhd_freeze_queue(vhd->disk->queue);
-	bool done = vhd_backing_try_set_dio(&vhd->top->backing, dio);
+	struct vhd_backing *b;
+	bool done = true;
+	unsigned int i;
 
+	/* Parents follow where they can: a layer goes one way by itself. */
+	for (i = 0; i < vhd->nr_layers; i++) {
+		b = &vhd->layers[i]->backing;
+		done &= vhd_backing_try_set_dio(b, dio && b->dio_possible);
+	}
 	vhd_unfreeze_queue(vhd->disk->queue, flags);
 	return done;
 }
 
 static int vhd_set_dio(struct vhd_device *vhd, bool dio)
 {
+	unsigned int i;
 	int ret;
 
 	if (dio && !vhd->top->backing.dio_possible)
@@ -757,7 +770,8 @@ static int vhd_set_dio(struct vhd_device *vhd, bool dio)
 		if (ret)
 			return ret;
 	} while (!vhd_try_set_dio(vhd, dio));
-	vhd_backing_drop_cache(&vhd->top->backing);
+	for (i = 0; i < vhd->nr_layers; i++)
+		vhd_backing_drop_cache(&vhd->layers[i]->backing);
 	return 0;
 }
 
@@ -904,6 +918,7 @@ static int vhd_snapshot_switch(struct vhd_device *vhd, struct vhd_switch *sw)
 	swap(vhd->chain, sw->chain);
 	WRITE_ONCE(vhd->top, vhd->layers[0]);
 	vhd->wb.retiring = old;
+	vhd->merges = 0;
 	spin_unlock_irq(&vhd->wb.lock);
 	mutex_unlock(&vhd->lock);
 	return 0;
@@ -958,6 +973,7 @@ static int vhd_snapshot_to(struct vhd_device *vhd, struct vhd_layer *child,
 		return ret;
 	vhd_info(vhd, "goes on in %pD, %llu us of pause\n",
 		 child->backing.file, *pause_ns / 1000);
+	vhd_device_tell(vhd);
 	/* It has happened; what is left is for every commit to try again. */
 	if (!vhd_writeback_retire(vhd) && parent)
 		vhd_snapshot_reopen(vhd, parent);

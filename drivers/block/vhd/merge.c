@@ -460,6 +460,7 @@ static void vhd_merge_switch(struct vhd_merge *m)
 	swap(vhd->chain, m->chain);
 	WRITE_ONCE(vhd->top, m->into);
 	vhd->discard = vhd->discard && m->into->backing.punches;
+	vhd->merges++;
 	spin_unlock_irq(&vhd->wb.lock);
 	mutex_unlock(&vhd->lock);
 	m->switched = true;
@@ -691,7 +692,7 @@ static struct vhd_merge *vhd_merge_start(struct vhd_device *vhd,
 
 	lockdep_assert_held(&vhd->set_lock);
 	if (vhd->merge)
-		return ERR_PTR(-EBUSY);
+		return ERR_PTR(-EALREADY);
 	if (!vhd->top->img.writable)
 		return ERR_PTR(-EROFS);
 	if (vhd->nr_layers < 2 ||
@@ -749,6 +750,8 @@ static void vhd_merge_stop(struct vhd_merge *m, int error)
 	if (m->switched)
 		vhd_merge_retire(m);
 	mutex_unlock(&vhd->set_lock);
+	if (m->switched)
+		vhd_device_tell(vhd);
 	vhd_merge_free(m);
 }
 

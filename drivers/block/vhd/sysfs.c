@@ -44,6 +44,16 @@ static const char *vhd_type_name(const struct vhd_image *img)
 	}
 }
 
+/* How many layers go by direct I/O; they need not agree. */
+static unsigned int vhd_count_dio(const struct vhd_device *vhd)
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < vhd->nr_layers; i++)
+		n += READ_ONCE(vhd->layers[i]->backing.dio);
+	return n;
+}
+
 static const char *vhd_state_name(const struct vhd_device *vhd)
 {
 	if (READ_ONCE(vhd->state) == VHD_DETACHING)
@@ -167,6 +177,7 @@ VHD_ATTR(uuid, "%pUb\n", vhd->top->img.footer.unique_id);
 VHD_ATTR(creator, "%*pE\n", 4, &vhd->top->img.footer.creator_app);
 VHD_ATTR(size_rule, "%s\n", vhd->size_chs ? "chs" : "exact");
 VHD_ATTR(direct_io, "%d\n", READ_ONCE(vhd->top->backing.dio));
+VHD_ATTR(direct_io_layers, "%u\n", vhd_count_dio(vhd));
 VHD_ATTR(autoclear, "%d\n", READ_ONCE(vhd->autoclear));
 VHD_ATTR(deferred, "%d\n", READ_ONCE(vhd->deferred));
 VHD_ATTR(partscan, "%d\n",
@@ -187,6 +198,7 @@ VHD_WORKER_COUNTER(linger_sleeps, sleeps);
 VHD_ATTR(discard, "%d\n", vhd->discard);
 VHD_ATTR(merge_total, "%llu\n", READ_ONCE(vhd->merge_total));
 VHD_ATTR(merge_left, "%llu\n", READ_ONCE(vhd->merge_left));
+VHD_ATTR(merges, "%u\n", vhd->merges);
 VHD_ATTR(free_slots, "%u\n", vhd_space_free_slots(&vhd->top->img));
 
 static struct attribute *vhd_attrs[] = {
@@ -205,6 +217,7 @@ static struct attribute *vhd_attrs[] = {
 	&dev_attr_creator.attr,
 	&dev_attr_size_rule.attr,
 	&dev_attr_direct_io.attr,
+	&dev_attr_direct_io_layers.attr,
 	&dev_attr_autoclear.attr,
 	&dev_attr_deferred.attr,
 	&dev_attr_partscan.attr,
@@ -225,6 +238,7 @@ static struct attribute *vhd_attrs[] = {
 	&dev_attr_linger_sleeps.attr,
 	&dev_attr_merge_total.attr,
 	&dev_attr_merge_left.attr,
+	&dev_attr_merges.attr,
 	NULL
 };
 

@@ -282,6 +282,8 @@ enum vhd_state {
  *	and @set_lock is held.  No other change may begin meanwhile.
  * @merge_total: bytes that it began with; of the merge's
  * @merge_left: bytes that it knows it has to copy
+ * @merges: how often the device went on in a parent since attach or the last
+ *	snapshot; under @lock
  * @disk: the block layer's
  * @tag_set: the block layer's
  * @queues: one for each hardware queue
@@ -319,6 +321,7 @@ struct vhd_device {
 	struct vhd_merge *merge;
 	u64 merge_total;
 	u64 merge_left;
+	unsigned int merges;
 
 	struct gendisk *disk;
 	struct blk_mq_tag_set tag_set;
@@ -363,11 +366,18 @@ void vhd_device_put(struct vhd_device *vhd);
  * vhd_device_change - a live device with @set_lock held, to change it
  * @index: the N of vhdN
  *
- * Return: it, to be given to vhd_device_changed(); -ENODEV, or -EBUSY while a
- * merge is under way, as error pointers.
+ * Return: it, to be given to vhd_device_changed(); -ENODEV, or -EINPROGRESS while
+ * a merge is under way, as error pointers.
  */
 struct vhd_device *vhd_device_change(int index);
 void vhd_device_changed(struct vhd_device *vhd);
+/**
+ * vhd_device_tell - the device goes on in another image: tell user space
+ * @vhd: the device
+ *
+ * Names that were made of the image's id are to follow it.  Process context.
+ */
+void vhd_device_tell(struct vhd_device *vhd);
 /** vhd_device_set - carry VHD_IOC_SET out */
 int vhd_device_set(const struct vhd_set_args *args);
 /**

@@ -129,8 +129,12 @@ struct vhd_detach_args {
  * @flags: their new values
  * @index: N of /dev/vhdN
  *
+ * VHD_SET_DIO is for the image, which must be able to (EOPNOTSUPP), and for all of
+ * its parents that are.
+ *
  * ENODEV no such device; EBUSY it is open (read-only, partitions in use); EROFS
- * the image was attached read-only; EOPNOTSUPP no direct I/O on this file.
+ * the image was attached read-only; EOPNOTSUPP no direct I/O on this file;
+ * EINPROGRESS a VHD_IOC_COMMIT is under way.
  */
 struct vhd_set_args {
 	__u32	size;
@@ -162,8 +166,10 @@ struct vhd_set_args {
  * fails as after any failed flush.
  *
  * ENODEV no such device; EROFS attached read-only; EINVAL a child that does not
- * fit; ENXIO made for another image; EBUSY child in use; EIO the device has
- * failed; and those of VHD_IOC_ATTACH.
+ * fit; ENXIO made for another image; EBUSY child in use; EINPROGRESS a
+ * VHD_IOC_COMMIT is under way; EIO the device has failed; and those of
+ * VHD_IOC_ATTACH.  After it there is a change event of the device and its
+ * partitions: the image's id is another one.
  */
 struct vhd_snapshot_args {
 	__u32	size;
@@ -196,12 +202,13 @@ struct vhd_snapshot_args {
  * Until that mark is durable a signal (EINTR), an error or a crash leaves the
  * image on top of its parent as it was; the call can be made again, and begins
  * anew.  Who makes it sees to it that nobody else depends on the parent.
- * Meanwhile VHD_IOC_SET, VHD_IOC_SNAPSHOT, VHD_IOC_RESIZE and VHD_IOC_DETACH are
- * EBUSY.
+ * Meanwhile VHD_IOC_SET, VHD_IOC_SNAPSHOT and VHD_IOC_RESIZE are EINPROGRESS, this
+ * call is EALREADY, and VHD_IOC_DETACH is EBUSY, or is deferred.  At the end there
+ * is a change event as after VHD_IOC_SNAPSHOT.
  *
  * ENODEV no such device; EROFS attached read-only; EINVAL the image has no
  * parent, or it is another file, or smaller; EBUSY the parent is in use by
- * another device, or this call is under way; EINTR; ENOSPC and EIO of the
+ * another device; EALREADY this call is under way; EINTR; ENOSPC and EIO of the
  * parent; EIO the device has failed; and those of VHD_IOC_ATTACH.
  */
 struct vhd_commit_args {
@@ -236,8 +243,9 @@ struct vhd_commit_args {
  *
  * ENODEV no such device; EROFS read-only; EOPNOTSUPP differencing, or of the
  * geometry's size, or with a saved state, or a table of blktap's that cannot
- * move; EINVAL size; EFBIG more than an image can have; EBUSY in use; ENOTEMPTY
- * allocated blocks would be cut off; EUCLEAN damaged ones; ENOSPC, ENOMEM, EIO.
+ * move; EINVAL size; EFBIG more than an image can have; EBUSY in use; EINPROGRESS a
+ * VHD_IOC_COMMIT is under way; ENOTEMPTY allocated blocks would be cut off; EUCLEAN
+ * damaged ones; ENOSPC, ENOMEM, EIO.
  */
 struct vhd_resize_args {
 	__u32	size;
