@@ -249,15 +249,52 @@ t_live_snapshot_refused() {
 	detach
 }
 
-t_model() {
-	mkdir m
-	chains model 2500 "${SEED:-1}" 24 m
+# Every layer goes the same way, if it can; and what is said of it is so
+t_direct_io_of_all_layers() {
+	two_layers
+	vhdio write "$DEV" 2 100 5000 -b 7
+	vhdctl set --direct-io=on "$DEV" || skip 'no direct I/O on this file system'
+	[ "$(attr direct_io) $(attr direct_io_layers)" = '1 2' ] || fail "$(attr direct_io) $(attr direct_io_layers)"
+	vhdctl set --direct-io=off "$DEV"
+	[ "$(attr direct_io) $(attr direct_io_layers)" = '0 0' ] || fail "$(attr direct_io) $(attr direct_io_layers)"
+	vhdio verify "$DEV" 2 100 5000
+	vhdio verify "$DEV" 1 5100 10000 -b 64
+	vhdio write "$DEV" 3 200 1000 -b 8 -t 4 -r -d &
+	vhdctl set --direct-io=on "$DEV"
+	wait $!
+	[ "$(attr direct_io) $(attr direct_io_layers)" = '1 2' ] || fail "$(attr direct_io) $(attr direct_io_layers)"
+	vhdio verify "$DEV" 3 200 1000
+	vhdio verify "$DEV" 1 5100 10000 -b 64
+	detach
+	# A parent that cannot, on a file system that cannot
+	small_fs tmpfs 60
+	cp --sparse=always base.vhd $SMALL/
+	DEV=$(chains attach child.vhd $SMALL/base.vhd)
+	vhdctl set --direct-io=off "$DEV"
+	vhdctl set --direct-io=on "$DEV"
+	vhdio verify "$DEV" 3 200 1000
+	vhdio verify "$DEV" 1 5100 10000 -b 64
+	note "of two layers, one on tmpfs: $(attr direct_io_layers)"
+	[ "$(attr direct_io)" = 1 ]
+	detach
 }
 
-# OPERATIONS=10000 DEPTH=128 for the long run
-slow_model_deep() {
+# Everything that may happen to a chain, at random, against an array in memory
+model() { # OPERATIONS SEED DEPTH [FIRST]
+	local line
 	mkdir m
-	chains model "${OPERATIONS:-3000}" "${SEED:-2}" "${DEPTH:-64}" m
+	chains model "$1" "$2" "$3" m ${4:+"$4"} > model.out || fail "seed $2: $(tail -n 1 model.out)"
+	while read -r line; do note "seed $2: $line"; done < model.out
+	rm -r m
+}
+t_model() {
+	local seed
+	for seed in ${VHD_TEST_SEED:-1 2 3}; do model 250 "$seed" 12; done
+}
+
+# Documentation/reliability.rst tells how to run it for 10 000 operations
+slow_model_deep() {
+	model "${VHD_TEST_MODEL:-300}" "${VHD_TEST_SEED:-4}" 128 "${VHD_TEST_FIRST:-120}"
 }
 
 run_cases "$@"
