@@ -264,8 +264,13 @@ static int disk_answer(struct disk *d, u32 kind, u64 end)
 	struct disk_fault *fault = &d->faults[kind];
 	int err = 0;
 
-	if (fault->left && !--fault->left)
+	if (fault->left && !--fault->left) {
 		err = fault->err;
+		if (fault->more) {
+			fault->more--;
+			fault->left = 1;
+		}
+	}
 	if (!err && grows && end > d->limit && end > d->now.size)
 		err = -ENOSPC;
 	if (!err && kind == VHD_IO_RESERVE && d->no_reserve)

@@ -67,9 +67,10 @@ struct disk_op {
 #define VHD_IO_DATA	(VHD_IO_FLUSH + 1)
 #define NR_IO_KINDS	(VHD_IO_DATA + 1)
 
-/** struct disk_fault - the @left-th operation of a kind fails with @err */
+/** struct disk_fault - the @left-th operation of a kind fails with @err, and @more */
 struct disk_fault {
 	u32 left;
+	u32 more;
 	int err;
 	u64 seed;
 };

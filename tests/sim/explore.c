@@ -296,6 +296,9 @@ void shrink(struct explorer *e, struct program *p, int at, u32 seconds)
 	k->e.s.lower_forgotten = e->s.lower_forgotten;
 	k->e.s.lower_error_lost = e->s.lower_error_lost;
 	k->e.s.child_unsynced = e->s.child_unsynced;
+	k->e.s.commit_counts = e->s.commit_counts;
+	k->e.s.growth_moved = e->s.growth_moved;
+	k->e.s.lower_raced = e->s.lower_raced;
 	k->e.randoms = 24;
 	k->e.recover_every = 8;
 	k->until = time(NULL) + seconds;

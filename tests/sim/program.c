@@ -194,29 +194,57 @@ static void add_end(struct writer *w)
 	}
 }
 
+/* A commit, a growth, with writes that came after they began. */
+static void add_plans(struct writer *w)
+{
+	if (dice(&w->seed, 2)) {
+		add(w, STEP_GROW, 0, 0, 0, 0);
+		add_run(w, 6);
+	}
+	if (dice(&w->seed, 3)) {
+		add(w, STEP_COMMIT, 0, 0, 0, 0);
+		add_run(w, 10);
+	}
+	if (dice(&w->seed, 2))
+		add_request(w, true);
+}
+
 /* Writes before it that no commit has taken, and writes over them behind it. */
 static void add_snapshot(struct writer *w)
 {
+	bool busy = dice(&w->seed, 3);
+
 	if (dice(&w->seed, 2))
 		add_request(w, true);
 	if (w->faults && !dice(&w->seed, 3))
 		add_fault(w);
+	if (busy)
+		add_plans(w);
+	if (busy && w->faults && !dice(&w->seed, 4))
+		add(w, STEP_FAULT, VHD_IO_FLUSH, 1 + dice(&w->seed, 2), EIO,
+		    dice(&w->seed, 1 << 30));
 	add(w, STEP_SNAPSHOT, dice(&w->seed, 1 << 30), dice(&w->seed, 3) > 0,
-	    0, 0);
+	    busy, 0);
 	add_request(w, true);
 }
 
 /* What is under way, and writes at the new end. */
 static void add_resize(struct writer *w)
 {
+	u32 faults = 0;
+
 	add_request(w, true);
 	add_run(w, 12);
+	if (w->faults && dice(&w->seed, 3))
+		faults = 1 + dice(&w->seed, 255);
+	if (faults && !dice(&w->seed, 2))
+		faults += (1 + dice(&w->seed, 255)) << 8;
 	if (w->faults && !dice(&w->seed, 2))
 		add_fault(w);
 	if (!dice(&w->seed, 3))
 		add_zero(w);
 	add(w, STEP_RESIZE, dice(&w->seed, 1 << 30), dice(&w->seed, 5),
-	    1 + dice(&w->seed, 1 << 13), 0);
+	    1 + dice(&w->seed, 1 << 13), faults);
 	add_request(w, true);
 	add_run(w, 12);
 }
@@ -301,7 +329,8 @@ static void do_fault(struct session *s, const u32 *arg)
 				 &s->lower.disk : &s->disk;
 
 	d->faults[arg[0] % NR_IO_KINDS] = (struct disk_fault) {
-		.left = arg[1],
+		.left = arg[1] % 256,
+		.more = arg[1] / 256,
 		.err = -(int)arg[2],
 		.seed = arg[3],
 	};
@@ -326,6 +355,7 @@ static void do_resize(struct session *s, const u32 *arg)
 	default:
 		nr -= min(cut, nr - 1);
 	}
+	s->resize_faults = arg[3];
 	session_resize(s, arg[0], nr);
 	/* In the last block there is, up to its end. */
 	nr = s->model.nr;
@@ -383,7 +413,7 @@ void program_step(struct session *s, const struct step *step)
 		session_kill(s, arg[0]);
 		break;
 	case STEP_SNAPSHOT:
-		session_snapshot(s, arg[0], arg[1]);
+		session_snapshot(s, arg[0], arg[1], arg[2]);
 		break;
 	case STEP_RESIZE:
 		do_resize(s, arg);

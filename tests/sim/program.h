@@ -23,13 +23,13 @@
 	X(COMMIT, "commit", "a flush or the timer") \
 	X(GROW, "grow", "ahead of need") \
 	X(SETTLE, "settle", "seed: until nothing is under way") \
-	X(FAULT, "fault", "kind nth errno seed: of an operation to come") \
+	X(FAULT, "fault", "kind nth errno seed: of an operation to come; nth + 256 m: and m more") \
 	X(LIMIT, "limit", "slots: the file system is full after so many; 99: not") \
 	X(RESERVE, "reserve", "0: the file system cannot; 1: it can") \
 	X(DETACH, "detach", "seed: commit, tidy, open again") \
 	X(KILL, "kill", "seed: open again without commit or tidy") \
-	X(SNAPSHOT, "snapshot", "seed retire: go on in a child; 1: retire the parent at once") \
-	X(RESIZE, "resize", "seed how n: n sectors are more, or a table; or less") \
+	X(SNAPSHOT, "snapshot", "seed retire busy: go on in a child; 1: retire the parent at once; 1: only requests end before") \
+	X(RESIZE, "resize", "seed how n faults: n sectors are more, or a table; or less") \
 	X(CRASH, "crash", "mode seed: lose power, open again")
 
 enum step_kind {

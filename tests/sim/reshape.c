@@ -4,7 +4,8 @@
  *
  * As in the driver the plan runs beside requests, and no other plan does.  What
  * is cut off is zeroed and committed first.  Until the plan has ended a crash may
- * leave either size, and the copy of the footer may be blank.
+ * leave either size, and the copy of the footer may be blank; if it fails the
+ * image, that is so until it is opened again, and repaired.
  */
 #include <string.h>
 
@@ -41,6 +42,22 @@ static void stop_plans(struct session *s, u64 *seed)
 		run_one(s, seed);
 }
 
+/* Of the plan's own operations one kind fails, or two. */
+static void arm(struct session *s, u32 faults, u64 *seed)
+{
+	static const u32 kinds[] = {
+		VHD_IO_WRITE, VHD_IO_FLUSH, VHD_IO_TRUNCATE, VHD_IO_ZERO,
+	};
+
+	for (; faults; faults >>= 8)
+		s->disk.faults[kinds[faults % 4]] = (struct disk_fault) {
+			.left = 1 + faults / 4 % 8,
+			.more = faults / 32 % 8 % 3,
+			.err = -EIO,
+			.seed = dice(seed, 1 << 30),
+		};
+}
+
 static int run_plan(struct session *s, struct vhd_resize *r, u32 sectors,
 		    u64 *seed)
 {
@@ -49,6 +66,7 @@ static int run_plan(struct session *s, struct vhd_resize *r, u32 sectors,
 	if (err)
 		return err;
 	r->piece = 512;
+	arm(s, s->resize_faults, seed);
 	s->check.resizing = true;
 	s->resize_run = (struct runner) {
 		.plan = &r->plan,
@@ -57,7 +75,7 @@ static int run_plan(struct session *s, struct vhd_resize *r, u32 sectors,
 	while (!s->failed && s->resize_run.plan)
 		run_one(s, seed);
 	vhd_resize_adopt(r);
-	s->check.resizing = false;
+	s->check.resizing = s->img.failed;
 	return s->resize_ret;
 }
 
@@ -122,6 +140,38 @@ static void resized(struct session *s, struct vhd_resize *r, u32 sectors,
 	s->tally.moved_tables += r->moves;
 }
 
+/*
+ * A fixed image has its footer where the disk ends.  If it did not become smaller
+ * one lies over what was given up; if it became larger, and that is all, over
+ * what should be zeros.
+ */
+static void footer_left(struct session *s, u32 sector)
+{
+	u32 id = file_id(&s->disk.now, sector);
+	struct model *m = &s->model;
+
+	m->floor[sector] = file_id(&s->disk.durable, sector);
+	if (id == m->floor[sector])
+		return;
+	model_write(m, sector, 1, id);
+	model_wrote(m, sector, 1);
+}
+
+/* It is as it was, unless the image has failed. */
+static void not_resized(struct session *s, u32 old)
+{
+	u32 small = s->model.nr;
+
+	s->tally.failed_resizes++;
+	s->tally.broken_resizes += s->img.failed != 0;
+	s->resize_from = old;
+	if (s->img.failed)
+		return;
+	s->model.nr = old;
+	if (!s->img.bat && small < old)
+		footer_left(s, small);
+}
+
 static void resize(struct session *s, u32 sectors, u64 seed)
 {
 	u32 old = s->model.nr;
@@ -137,17 +187,55 @@ static void resize(struct session *s, u32 sectors, u64 seed)
 	s->model.nr = min(old, sectors);
 	err = run_plan(s, &r, sectors, &seed);
 	s->reshaping = false;
-	s->tally.failed_resizes += err < 0;
 	if (err && session_errors(s) == s->errors_before)
 		session_fail(s, "resize failed (%d) without cause", err);
-	if (!err && !s->failed)
+	if (err)
+		not_resized(s, old);
+	else if (!s->failed)
 		resized(s, &r, sectors, seed);
-	else
-		s->model.nr = old;
 	vhd_resize_end(&r);
-	if (!s->img.failed)
+	if (!s->check.resizing)
 		s->check.most = 0;
 	s->epoch++;
+}
+
+/* ---- opened again after a plan that failed the image ------------------------- */
+
+/* What check --repair does: the footer at the end is the right one. */
+static int repair(struct session *s)
+{
+	u32 last = DIV_ROUND_UP(s->disk.now.size, 512) - 1;
+
+	file_set(&s->disk.now, 0, 1, file_id(&s->disk.now, last));
+	vhd_image_free(&s->img);
+	return open_file(&s->check, &s->disk.now, &s->img, VHD_OPEN_WRITE);
+}
+
+/* It has one size or the other. */
+static void adopt_size(struct session *s)
+{
+	u32 small = s->model.nr, found = s->img.size / 512;
+
+	if (found != s->resize_from)
+		model_resize(s, found);
+	else
+		s->model.nr = found;
+	if (!s->img.bat && found > small)
+		footer_left(s, small);
+}
+
+int resize_reopened(struct session *s, int ret)
+{
+	if (!s->check.resizing)
+		return ret;
+	if (ret == -EROFS)
+		ret = repair(s);
+	disk_settle(&s->disk);
+	if (!ret)
+		adopt_size(s);
+	s->check.resizing = false;
+	s->check.most = 0;
+	return ret;
 }
 
 void session_resize(struct session *s, u64 seed, u32 sectors)
@@ -156,14 +244,6 @@ void session_resize(struct session *s, u64 seed, u32 sectors)
 	    s->img.type == VHD_TYPE_DIFFERENCING || sectors == s->model.nr ||
 	    sectors > MAX_GROWN || sectors / s->model.block_sectors > 500)
 		return;
-	/*
-	 * After a flush that failed, or an undoing, nobody knows; that is for
-	 * repair.  And a smaller fixed image has its footer where data were.
-	 */
-	s->disk.faults[VHD_IO_FLUSH].left = 0;
-	s->disk.faults[VHD_IO_TRUNCATE].left = 0;
-	if (!s->img.bat && sectors < s->model.nr)
-		disk_heal(&s->disk);
 	if (sectors > s->model.nr || cut_off(s, sectors, seed))
 		resize(s, sectors, seed);
 }

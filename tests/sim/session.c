@@ -132,7 +132,7 @@ static void commit_begin_top(struct session *s)
 	runner_start(s, &s->commit_run, &s->commit.plan, LANE_COMMIT);
 }
 
-/* The former top first; its flushes are of another file than growth's. */
+/* The former top first; its flushes are of another file than the top's growth. */
 static void commit_begin(struct session *s)
 {
 	struct lower *low = &s->lower;
@@ -150,13 +150,14 @@ static void commit_begin(struct session *s)
 	s->commit_run = (struct runner) {
 		.plan = &low->commit.plan,
 		.lane = LANE_COMMIT,
+		.other = s->space_old && !s->lower_raced ? &s->space_run : NULL,
 	};
 }
 
 /* What a flush promises covers both. */
 static bool commit_goes_on(struct session *s, int ret)
 {
-	if (!s->lower_commits || (ret && !s->lower_error_lost))
+	if (!s->lower_commits || s->commit_old || (ret && !s->lower_error_lost))
 		return false;
 	commit_begin_top(s);
 	return true;
@@ -174,7 +175,9 @@ static void commit_step(struct session *s)
 			  s->lower_commits ? &s->lower.disk : &s->disk);
 	if (ret > 0)
 		return;
-	if (s->lower_commits && s->lower.img.failed && !s->lower_error_lost)
+	/* Of one that began before the snapshot the new top hears at the next. */
+	if (s->lower_commits && s->lower.img.failed && !s->commit_old &&
+	    !s->lower_error_lost)
 		vhd_image_fail(&s->img, ret);
 	if (commit_goes_on(s, ret))
 		return;
@@ -182,9 +185,11 @@ static void commit_step(struct session *s)
 	s->tally.failed_commits += ret < 0;
 	if (!ret) {
 		model_commit_succeeded(&s->model);
-		lower_retire(s);
+		s->lower.durable |= !s->commit_old || s->commit_counts;
 		s->epoch++;
 	}
+	s->commit_old = false;
+	lower_retire(s);
 	expect_error(s, "commit", ret);
 	resume_waiters(s, REQ_WAIT_COMMIT, ret);
 }
@@ -216,6 +221,7 @@ static void space_begin(struct session *s)
 
 static void tally_space(struct session *s)
 {
+	const struct vhd_image *img = s->space_old ? &s->lower.img : &s->img;
 	const struct runner *r = &s->space_run;
 
 	if (!r->flight || r->held)
@@ -223,8 +229,8 @@ static void tally_space(struct session *s)
 	if (r->want.kind == VHD_IO_ZERO)
 		(*(s->punching ? &s->tally.punched : &s->tally.zeroed))++;
 	s->tally.reused += !s->punching && r->want.kind == VHD_IO_RESERVE &&
-			   r->want.pos < s->img.space.tail;
-	s->tally.cuts += r->want.kind == VHD_IO_TRUNCATE && s->img.space.stale;
+			   r->want.pos < img->space.tail;
+	s->tally.cuts += r->want.kind == VHD_IO_TRUNCATE && img->space.stale;
 }
 
 static void space_step(struct session *s)
@@ -235,10 +241,13 @@ static void space_step(struct session *s)
 		space_begin(s);
 		return;
 	}
-	ret = runner_step(&s->space_run, &s->disk);
+	ret = runner_step(&s->space_run,
+			  s->space_old ? &s->lower.disk : &s->disk);
 	tally_space(s);
 	if (ret > 0)
 		return;
+	s->space_old = false;
+	lower_retire(s);
 	expect_error(s, s->tidying ? "tidy" : "growth", ret);
 	if (s->tidying || s->punching) {
 		s->tidying = false;
@@ -274,6 +283,16 @@ static bool drained(const struct session *s)
 static bool drain_ready(const struct session *s)
 {
 	return s->drain_nr ? drained(s) : s->img.space.draining.nr;
+}
+
+bool session_requests(const struct session *s)
+{
+	u32 i;
+
+	for (i = 0; i < NR_REQS; i++)
+		if (s->reqs[i].state != REQ_IDLE)
+			return true;
+	return s->drain_nr || s->img.space.draining.nr;
 }
 
 static void drain_step(struct session *s)
@@ -701,8 +720,9 @@ void session_close(struct session *s)
 	memset(&s->commit_run, 0, sizeof(s->commit_run));
 	memset(&s->space_run, 0, sizeof(s->space_run));
 	memset(&s->resize_run, 0, sizeof(s->resize_run));
+	s->commit_old = false;
+	s->space_old = false;
 	s->reshaping = false;
-	s->check.resizing = false;
 	s->commit_wanted = false;
 	s->grow_wanted = false;
 	s->tidying = false;
@@ -724,6 +744,7 @@ static void session_open(struct session *s)
 	s->errors_before = session_errors(s);
 	memset(&s->commit, 0, sizeof(s->commit));
 	ret = open_file(&s->check, &s->disk.now, &s->img, VHD_OPEN_WRITE);
+	ret = resize_reopened(s, ret);
 	if (!ret)
 		ret = vhd_commit_alloc(&s->commit, &s->img);
 	if (ret)
@@ -835,6 +856,7 @@ void session_begin(struct session *s, const struct layout *l, u64 seed)
 	s->lower.there = false;
 	s->check.lower = NULL;
 	s->check.most = 0;
+	s->check.resizing = false;
 	s->punches = seed / 2 % 4;
 	layout_build(l, &s->disk, &s->model, seed);
 	if (s->model.max > s->max_found) {

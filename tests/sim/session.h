@@ -107,21 +107,22 @@ struct tally {
 	u64 growths, failed_growths, waits_for_space, cuts;
 	u64 allocations, rollbacks, zeroed, punched, reused;
 	u64 detaches, kills, crashes, failed_images, hollow_states;
-	u64 snapshots, retired, lower_commits;
-	u64 resizes, failed_resizes, moved_tables;
+	u64 snapshots, retired, lower_commits, old_commits, old_growths;
+	u64 resizes, failed_resizes, broken_resizes, moved_tables;
 };
 
 /**
  * struct lower - the former top, between a snapshot and the end of its retiring
  * @there: there is one; @open: in memory, too
  * @retire: when a commit of both has succeeded it is made tight, and a parent
- *	like any other
+ *	like any other; @durable: one has
  * @run: tidy, its last plan
  */
 struct lower {
 	bool there;
 	bool open;
 	bool retire;
+	bool durable;
 	struct disk disk;
 	struct vhd_image img;
 	struct vhd_commit commit;
@@ -138,9 +139,14 @@ struct lower {
  * @lower_forgotten: a mutation: commits are of the new top only
  * @lower_error_lost: a mutation: what fails in the former top is told to nobody
  * @child_unsynced: a mutation: the new top is not durable when it is used
+ * @commit_counts: a mutation: a commit that was under way at a snapshot is of both
+ * @growth_moved: a mutation: a growth that was goes on in the new top's file
+ * @lower_raced: a mutation: flushes of that growth and of commits are not kept apart
  * @lower: the former top; @lower_commits: the commit under way is at it
+ * @commit_old, @space_old: and began before the snapshot, as did the growth
  * @child: the new top, as a layout
  * @resize_run: another size is being written; @resize_ret: how that ended
+ * @resize_faults: what fails in it; @resize_from: sectors before it
  * @reshaping: no other plan may begin
  * @shape: the layout, when it has another size
  * @punches: the file system punches holes; else zeros are written when needed
@@ -170,8 +176,12 @@ struct session {
 	struct layout shape;
 	struct runner resize_run;
 	int resize_ret;
+	u32 resize_faults;
+	u32 resize_from;
 	bool reshaping;
 	bool lower_commits;
+	bool commit_old;
+	bool space_old;
 	bool commit_wanted;
 	bool grow_wanted;
 	bool tidying;
@@ -192,6 +202,9 @@ struct session {
 	bool lower_forgotten;
 	bool lower_error_lost;
 	bool child_unsynced;
+	bool commit_counts;
+	bool growth_moved;
+	bool lower_raced;
 	u64 epoch;
 	void (*on_step)(struct session *s);
 	bool failed;
@@ -214,6 +227,8 @@ void session_grow(struct session *s);
 /** session_actors - who can do a step */
 u32 session_actors(const struct session *s, u32 *actors);
 void session_step(struct session *s, u32 actor);
+/** session_requests - are there some under way, or slots that wait for their end */
+bool session_requests(const struct session *s);
 /** session_settle - until nothing is under way, in the order of @seed */
 void session_settle(struct session *s, u64 seed);
 
@@ -228,12 +243,15 @@ void session_crash(struct session *s, enum crash_mode mode, u64 seed);
  * session_snapshot - settle, go on in a child
  * @retire: commit both and retire the former top at once, as the driver does;
  *	else when a snapshot or a detach comes
+ * @busy: do not settle, but wait for requests only
  */
-void session_snapshot(struct session *s, u64 seed, bool retire);
+void session_snapshot(struct session *s, u64 seed, bool retire, bool busy);
 
 /** session_resize - of another size, with requests under way (resize.c) */
 void session_resize(struct session *s, u64 seed, u32 sectors);
 void resize_step(struct session *s);
+/** resize_reopened - opened with @ret; if a resize had failed the image, repair it */
+int resize_reopened(struct session *s, int ret);
 
 /* Of the former top (snapshot.c). */
 

@@ -29,6 +29,9 @@ struct options {
 	bool lower_forgotten;
 	bool lower_error_lost;
 	bool child_unsynced;
+	bool commit_counts;
+	bool growth_moved;
+	bool lower_raced;
 	bool print;
 	bool trace;
 };
@@ -48,6 +51,9 @@ static const struct option long_options[] = {
 	{ "parent-forgotten", no_argument, NULL, 'F' },
 	{ "parent-error-lost", no_argument, NULL, 'L' },
 	{ "child-unsynced", no_argument, NULL, 'U' },
+	{ "commit-counts", no_argument, NULL, 'C' },
+	{ "growth-moved", no_argument, NULL, 'G' },
+	{ "parent-flush-raced", no_argument, NULL, 'R' },
 	{ "print", no_argument, NULL, 'p' },
 	{ "trace", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
@@ -73,6 +79,9 @@ static void usage(FILE *out)
 		"  --parent-forgotten  a mutation: after a snapshot the new top alone is committed\n"
 		"  --parent-error-lost a mutation: an error of the former top is not told\n"
 		"  --child-unsynced  a mutation: a snapshot's child is not made durable\n"
+		"  --commit-counts   a mutation: a commit under way at a snapshot is of both\n"
+		"  --growth-moved    a mutation: a growth under way then goes on in the child\n"
+		"  --parent-flush-raced a mutation: its flushes and those of commits overlap\n"
 		"  --name NAME       of the test in its line of output\n");
 }
 
@@ -124,6 +133,15 @@ static void set_option(struct options *o, int c)
 	case 'U':
 		o->child_unsynced = true;
 		break;
+	case 'C':
+		o->commit_counts = true;
+		break;
+	case 'G':
+		o->growth_moved = true;
+		break;
+	case 'R':
+		o->lower_raced = true;
+		break;
 	case 'p':
 		o->print = true;
 		break;
@@ -172,8 +190,10 @@ static void tell_tally(const struct tally *t)
 	TELL(allocations), TELL(rollbacks), TELL(zeroed);
 	TELL(punched), TELL(reused);
 	TELL(detaches), TELL(kills), TELL(crashes), TELL(failed_images);
-	TELL(hollow_states), TELL(snapshots), TELL(lower_commits), TELL(retired),
-	TELL(resizes), TELL(failed_resizes), TELL(moved_tables);
+	TELL(hollow_states), TELL(snapshots), TELL(lower_commits), TELL(retired);
+	TELL(old_commits), TELL(old_growths);
+		TELL(resizes), TELL(failed_resizes),
+	TELL(broken_resizes), TELL(moved_tables);
 	printf("\n");
 #undef TELL
 }
@@ -265,6 +285,9 @@ int main(int argc, char **argv)
 	e.s.lower_forgotten = o.lower_forgotten;
 	e.s.lower_error_lost = o.lower_error_lost;
 	e.s.child_unsynced = o.child_unsynced;
+	e.s.commit_counts = o.commit_counts;
+	e.s.growth_moved = o.growth_moved;
+	e.s.lower_raced = o.lower_raced;
 	e.s.disk.trace = o.trace;
 	at = o.replay ? run_file(&o, &e, &p) : run_random(&o, &e, &p);
 	ret = finish(&o, &e, &p, at, now() - start);

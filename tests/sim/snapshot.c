@@ -6,6 +6,10 @@
  * have dirty metadata.  So each commit is of both, the former top first, until
  * one has succeeded; then it is made tight, and never written again.  Up to then
  * a crash concerns two files, and says nothing of one by the other.
+ *
+ * A commit or a growth that is under way at the switch goes on to its end, of the
+ * former top alone.  Such a commit is not one of both; growth of the new top, and
+ * making the former one tight, wait for the end of such a growth.
  */
 #include <string.h>
 
@@ -35,7 +39,8 @@ void lower_retire(struct session *s)
 {
 	struct lower *low = &s->lower;
 
-	if (!low->there || !low->retire || low->run.plan)
+	if (!low->there || !low->retire || !low->durable || low->run.plan ||
+	    s->space_old || s->lower_commits)
 		return;
 	vhd_tidy_init(&low->tidy, &low->img);
 	low->run = (struct runner) {
@@ -99,7 +104,7 @@ void lower_became_parent(struct session *s, const struct disk_file *f)
 
 /* ---- the switch ---------------------------------------------------------------- */
 
-/* No request holds anything of it, and no plan is under way. */
+/* No request holds anything of it. */
 static void image_move(struct vhd_image *to, struct vhd_image *from)
 {
 	*to = *from;
@@ -116,14 +121,24 @@ static void lower_take(struct session *s)
 	struct lower *low = &s->lower;
 
 	swap(s->disk, low->disk);
-	vhd_commit_free(&s->commit);
 	image_move(&low->img, &s->img);
-	memset(&low->commit, 0, sizeof(low->commit));
+	low->commit = s->commit;
+	low->commit.img = &low->img;
+	s->prepare.img = &low->img;
+	s->punch.img = &low->img;
+	s->commit_old = s->commit_run.plan;
+	s->space_old = s->space_run.plan && !s->growth_moved;
+	if (s->commit_old)
+		s->commit_run.plan = &low->commit.plan;
+	if (s->lower_raced)
+		s->space_run.other = NULL;
+	s->lower_commits = s->commit_old;
+	s->tally.old_commits += s->commit_old;
+	s->tally.old_growths += s->space_old;
 	memset(&low->run, 0, sizeof(low->run));
-	if (vhd_commit_alloc(&low->commit, &low->img))
-		session_fail(s, "no memory");
 	low->there = true;
 	low->open = true;
+	low->durable = false;
 	s->check.lower_expected = s->check.expected;
 }
 
@@ -153,19 +168,37 @@ static void make_child(struct session *s)
 	s->check.expected = s->check.codes;
 }
 
-void session_snapshot(struct session *s, u64 seed, bool retire)
+/* The queue is frozen. */
+static void stop_requests(struct session *s, u64 *seed)
+{
+	u32 actors[NR_ACTORS], n;
+
+	while (!s->failed && session_requests(s)) {
+		n = session_actors(s, actors);
+		if (n)
+			session_step(s, actors[dice(seed, n)]);
+		else
+			session_fail(s, "snapshot: nothing goes on");
+	}
+}
+
+void session_snapshot(struct session *s, u64 seed, bool retire, bool busy)
 {
 	/* The one of before must have been retired. */
 	if (s->lower.there) {
 		s->lower.retire = true;
 		s->commit_wanted = true;
+		busy = false;
 	}
-	session_settle(s, seed);
+	if (busy)
+		stop_requests(s, &seed);
+	else
+		session_settle(s, seed);
 	if (s->failed || s->lower.there || s->img.failed)
 		return;
 	lower_take(s);
 	make_child(s);
 	s->tally.snapshots++;
 	s->lower.retire = retire;
-	s->commit_wanted = retire;
+	s->commit_wanted |= retire;
 }
