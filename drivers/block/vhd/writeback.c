@@ -131,9 +131,11 @@ static bool vhd_take_waiters(struct vhd_writeback *wb,
 
 static void vhd_tell_failure(struct vhd_device *vhd, int err)
 {
-	if (!READ_ONCE(vhd->top->img.failed) || vhd->wb.failure_told)
+	if (!READ_ONCE(READ_ONCE(vhd->top)->img.failed))
 		return;
-	vhd->wb.failure_told = true;
+	/* The commit work and the grow work may come at the same time. */
+	if (xchg(&vhd->wb.failure_told, true))
+		return;
 	pr_err("vhd%d: flush of the backing file failed (%d): writes fail from now on, the image is at its last commit\n",
 	       vhd->index, err);
 }
@@ -180,7 +182,7 @@ static int vhd_commit(struct vhd_device *vhd)
 	}
 	if (!err)
 		vhd_reclaim_kick(vhd);
-	wb->commit_error = err;
+	WRITE_ONCE(wb->commit_error, err);
 	return err;
 }
 
@@ -254,7 +256,7 @@ static bool vhd_take_grow_wanted(struct vhd_device *vhd)
 	bool wanted = READ_ONCE(vhd->wb.grow_wanted);
 
 	WRITE_ONCE(vhd->wb.grow_wanted, false);
-	return wanted && vhd_space_low(&vhd->top->img);
+	return wanted && vhd_space_low(&READ_ONCE(vhd->top)->img);
 }
 
 static void vhd_grow_work(struct work_struct *work)

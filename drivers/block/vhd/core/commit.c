@@ -138,7 +138,7 @@ int vhd_image_fail(struct vhd_image *img, int err)
 
 	spin_lock_irqsave(&img->lock, flags);
 	if (!img->failed)
-		img->failed = err;
+		WRITE_ONCE(img->failed, err);
 	spin_unlock_irqrestore(&img->lock, flags);
 	return err;
 }
