@@ -50,16 +50,6 @@ u32 pool_data(struct pool *p, u32 n)
 	return id;
 }
 
-static u32 pool_meta(struct pool *p, const u8 *bytes, u32 sectors)
-{
-	u32 id = p->nr_meta;
-
-	p->meta = grow(p->meta, &p->max_meta, id + sectors, sizeof(*p->meta));
-	memcpy(p->meta[id], bytes, (size_t)sectors * VHD_SECTOR_SIZE);
-	p->nr_meta += sectors;
-	return id | ID_META;
-}
-
 static void pool_bytes(const struct pool *p, u32 id, u8 *buf)
 {
 	u64 word = id * 0x9E3779B97F4A7C15ULL;
@@ -73,6 +63,32 @@ static void pool_bytes(const struct pool *p, u32 id, u8 *buf)
 		for (i = 0; i < VHD_SECTOR_SIZE; i += 8, word++)
 			memcpy(buf + i, &word, 8);
 	}
+}
+
+/* The number whose bytes these are; 0: zeros, or @none: of no data. */
+static u32 pool_number(const struct pool *p, const u8 *bytes, u32 none)
+{
+	u8 same[VHD_SECTOR_SIZE];
+	u64 word;
+	u32 id;
+
+	memcpy(&word, bytes, sizeof(word));
+	/* The inverse of the factor in pool_bytes(). */
+	id = word * 0xF1DE83E19937733DULL;
+	if (id >= p->next_id)
+		return none;
+	pool_bytes(p, id, same);
+	return memcmp(same, bytes, sizeof(same)) ? none : id;
+}
+
+static u32 pool_meta(struct pool *p, const u8 *bytes, u32 sectors)
+{
+	u32 id = p->nr_meta;
+
+	p->meta = grow(p->meta, &p->max_meta, id + sectors, sizeof(*p->meta));
+	memcpy(p->meta[id], bytes, (size_t)sectors * VHD_SECTOR_SIZE);
+	p->nr_meta += sectors;
+	return id | ID_META;
 }
 
 /* ---- one content of the file ------------------------------------------- */
@@ -295,7 +311,7 @@ static void disk_tell(const struct disk *d, const char *verb,
 {
 	static const char * const names[NR_IO_KINDS] = {
 		"read", "write", "zero", "reserve", "truncate", "flush",
-		"data",
+		"seek", "data",
 	};
 
 	if (d->trace)
@@ -304,14 +320,68 @@ static void disk_tell(const struct disk *d, const char *verb,
 		       (unsigned long long)len / 512, io->err);
 }
 
+/* Parts of one operation have its @seq. */
 static void disk_begin(struct disk *d, struct disk_op *op, int err, u64 seed)
 {
-	op->seq = ++d->seq;
+	if (!op->seq)
+		op->seq = ++d->seq;
 	d->changes++;
 	if (!err)
 		file_apply(&d->now, disk_log(d, op));
 	else
 		disk_log_partly(d, op, seed);
+}
+
+/* Data that are copied keep their numbers; runs of those are ops of their own. */
+static void disk_begin_write(struct disk *d, const struct vhd_io *io, int err,
+			     struct disk_op *op)
+{
+	u32 sectors = io->len / VHD_SECTOR_SIZE, at, n, id, next;
+	const u8 *bytes = io->buf;
+
+	for (at = 0; at < sectors; at += n) {
+		id = pool_number(d->pool, bytes + at * 512, ID_META);
+		for (n = 1; at + n < sectors; n++) {
+			next = pool_number(d->pool, bytes + (at + n) * 512,
+					   ID_META);
+			if (next != (id && id != ID_META ? id + n : id))
+				break;
+		}
+		if (id == ID_META)
+			id = pool_meta(d->pool, bytes + at * 512, n);
+		op->first = io->pos / VHD_SECTOR_SIZE + at;
+		op->n = n;
+		op->id = id;
+		op->size = io->pos + (at + n) * 512ULL;
+		disk_begin(d, op, err, d->faults[VHD_IO_WRITE].seed + at);
+	}
+}
+
+/* The first run of sectors that are not zeros; holes of the file. */
+static void disk_seek(const struct disk *d, struct vhd_span *span)
+{
+	u64 end = span->end, pos = span->pos;
+
+	while (pos < end && !file_id(&d->now, pos / 512))
+		pos += 512;
+	span->pos = pos;
+	while (pos < end && file_id(&d->now, pos / 512))
+		pos += 512;
+	span->end = pos;
+}
+
+/* What changes nothing; done at once. */
+static bool disk_look(struct disk *d, const struct vhd_io *io,
+		      struct disk_io *out)
+{
+	if (io->kind == VHD_IO_SEEK)
+		disk_seek(d, io->buf);
+	else if (io->kind == VHD_IO_READ)
+		file_read(d->pool, &d->now, io->pos, io->buf, io->len);
+	else
+		return false;
+	out->seq = 0;
+	return true;
 }
 
 void disk_issue(struct disk *d, const struct vhd_io *io, u32 lane,
@@ -328,18 +398,18 @@ void disk_issue(struct disk *d, const struct vhd_io *io, u32 lane,
 	out->lane = lane;
 	out->err = disk_answer(d, io->kind, io->pos + io->len);
 	disk_tell(d, "issue", out, io->pos, io->len);
+	if (disk_look(d, io, out))
+		return;
 	if (io->kind == VHD_IO_FLUSH) {
 		disk_cover(d, lane);
+	} else if (io->kind == VHD_IO_WRITE) {
+		disk_begin_write(d, io, out->err, &op);
 	} else if (io->kind != VHD_IO_RESERVE) {
-		if (io->kind == VHD_IO_WRITE) {
-			op.id = pool_meta(d->pool, io->buf, sectors);
-			op.size = io->pos + io->len;
-		} else if (io->kind == VHD_IO_TRUNCATE) {
+		if (io->kind == VHD_IO_TRUNCATE)
 			op.size = io->pos;
-		}
 		disk_begin(d, &op, out->err, d->faults[io->kind].seed);
-		out->seq = op.seq;
 	}
+	out->seq = op.seq;
 }
 
 void disk_issue_data(struct disk *d, u64 pos, u32 sectors, u32 id,

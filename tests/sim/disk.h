@@ -64,7 +64,7 @@ struct disk_op {
 };
 
 /* For faults, the writes of requests are of a kind of their own. */
-#define VHD_IO_DATA	(VHD_IO_FLUSH + 1)
+#define VHD_IO_DATA	(VHD_IO_SEEK + 1)
 #define NR_IO_KINDS	(VHD_IO_DATA + 1)
 
 /** struct disk_fault - the @left-th operation of a kind fails with @err, and @more */
@@ -113,6 +113,7 @@ struct disk_io {
 enum disk_lane {
 	LANE_COMMIT,
 	LANE_SPACE,
+	LANE_MOVE,
 };
 
 /**

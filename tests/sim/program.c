@@ -19,6 +19,7 @@ static const char * const names[NR_STEP_KINDS] = {
  * @faults: operations fail in it
  * @snapshots: there are some
  * @resizes: there are some
+ * @compacts: there are some
  * @crashes: more of them mean fewer ends of sessions
  * @blocks: requests go to so many blocks, from @first on
  */
@@ -28,6 +29,7 @@ struct writer {
 	bool faults;
 	bool snapshots;
 	bool resizes;
+	bool compacts;
 	u32 crashes;
 	u32 first;
 	u32 blocks;
@@ -249,6 +251,32 @@ static void add_resize(struct writer *w)
 	add_run(w, 12);
 }
 
+/* Gaps, perhaps of before; and all sorts of requests meanwhile. */
+static void add_compact(struct writer *w)
+{
+	u32 i;
+
+	if (dice(&w->seed, 3))
+		add_zero(w);
+	if (!dice(&w->seed, 2))
+		add(w, STEP_SETTLE, dice(&w->seed, 1 << 30), 0, 0, 0);
+	if (dice(&w->seed, 2))
+		add(w, STEP_COMMIT, 0, 0, 0, 0);
+	add_run(w, 40);
+	add(w, STEP_COMPACT, dice(&w->seed, 2), 0, 0, 0);
+	if (w->faults && !dice(&w->seed, 3))
+		add_fault(w);
+	for (i = dice(&w->seed, 6); i; i--) {
+		add_run(w, 60);
+		add_request(w, dice(&w->seed, 3));
+		if (!dice(&w->seed, 6))
+			add_zero(w);
+		if (!dice(&w->seed, 4))
+			add(w, STEP_COMMIT, 0, 0, 0, 0);
+	}
+	add_run(w, 200);
+}
+
 static void add_any(struct writer *w)
 {
 	switch (dice(&w->seed, 100)) {
@@ -282,6 +310,8 @@ static void add_any(struct writer *w)
 			add_snapshot(w);
 		else if (w->resizes && dice(&w->seed, 2))
 			add_resize(w);
+		else if (w->compacts && dice(&w->seed, 2))
+			add_compact(w);
 		else if (!dice(&w->seed, w->crashes))
 			add_end(w);
 		break;
@@ -302,6 +332,7 @@ void program_random(struct program *p, u64 seed, const struct layout *l)
 	w.faults = dice(&w.seed, 2);
 	w.snapshots = !(seed / nr_layouts % 3);
 	w.resizes = seed / nr_layouts % 3 == 1;
+	w.compacts = seed / nr_layouts % 3 == 2;
 	w.crashes = 1 + dice(&w.seed, 3);
 	blocks = DIV_ROUND_UP(layout_sectors(p->layout),
 			      p->layout->block_size / 512);
@@ -417,6 +448,9 @@ void program_step(struct session *s, const struct step *step)
 		break;
 	case STEP_RESIZE:
 		do_resize(s, arg);
+		break;
+	case STEP_COMPACT:
+		session_compact(s, arg[0]);
 		break;
 	case STEP_CRASH:
 		session_crash(s, arg[0], arg[1]);

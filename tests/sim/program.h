@@ -30,6 +30,7 @@
 	X(KILL, "kill", "seed: open again without commit or tidy") \
 	X(SNAPSHOT, "snapshot", "seed retire busy: go on in a child; 1: retire the parent at once; 1: only requests end before") \
 	X(RESIZE, "resize", "seed how n faults: n sectors are more, or a table; or less") \
+	X(COMPACT, "compact", "zero: begin to compact; 1: also what is no hole") \
 	X(CRASH, "crash", "mode seed: lose power, open again")
 
 enum step_kind {

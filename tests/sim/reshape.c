@@ -241,6 +241,7 @@ int resize_reopened(struct session *s, int ret)
 void session_resize(struct session *s, u64 seed, u32 sectors)
 {
 	if (s->failed || s->img.failed || s->lower.there || !sectors ||
+	    s->mover.state != MOVER_IDLE ||
 	    s->img.type == VHD_TYPE_DIFFERENCING || sectors == s->model.nr ||
 	    sectors > MAX_GROWN || sectors / s->model.block_sectors > 500)
 		return;

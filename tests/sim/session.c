@@ -26,7 +26,7 @@ void session_fail(struct session *s, const char *fmt, ...)
 }
 
 /* Errors are right only where one was injected since the image was opened. */
-static void expect_error(struct session *s, const char *what, int err)
+void session_expect_error(struct session *s, const char *what, int err)
 {
 	if (err && session_errors(s) == s->errors_before)
 		session_fail(s, "%s failed (%d) without cause", what, err);
@@ -44,9 +44,14 @@ static bool flushing(const struct runner *r)
 	return r && r->flight && r->io.kind == VHD_IO_FLUSH;
 }
 
+static bool others_flush(const struct runner *r)
+{
+	return flushing(r->others[0]) || flushing(r->others[1]);
+}
+
 static int runner_issue(struct runner *r, struct disk *d)
 {
-	r->held = r->want.kind == VHD_IO_FLUSH && flushing(r->other);
+	r->held = r->want.kind == VHD_IO_FLUSH && others_flush(r);
 	r->flight = !r->held;
 	if (r->flight)
 		disk_issue(d, &r->want, r->lane, &r->io);
@@ -71,13 +76,12 @@ int runner_step(struct runner *r, struct disk *d)
 		return runner_next(r, d);
 	r->flight = false;
 	r->err = disk_complete(d, &r->io);
-	return r->other && r->io.kind == VHD_IO_FLUSH ? runner_next(r, d) : 1;
+	return r->others[0] && r->io.kind == VHD_IO_FLUSH ? runner_next(r, d) : 1;
 }
 
-/* Can it do a step, not waiting for another's flush? */
-static bool runner_ready(const struct runner *r)
+bool runner_ready(const struct runner *r)
 {
-	return r->plan && !(r->held && flushing(r->other));
+	return r->plan && !(r->held && others_flush(r));
 }
 
 static void runner_start(struct session *s, struct runner *r,
@@ -87,8 +91,10 @@ static void runner_start(struct session *s, struct runner *r,
 							   &s->commit_run;
 
 	*r = (struct runner) { .plan = plan, .lane = lane };
-	if (!s->flush_raced)
-		r->other = other;
+	if (s->flush_raced)
+		return;
+	r->others[0] = other;
+	r->others[1] = &s->mover.run;
 }
 
 static bool waits(const struct session *s, enum req_state state)
@@ -150,7 +156,7 @@ static void commit_begin(struct session *s)
 	s->commit_run = (struct runner) {
 		.plan = &low->commit.plan,
 		.lane = LANE_COMMIT,
-		.other = s->space_old && !s->lower_raced ? &s->space_run : NULL,
+		.others[0] = s->space_old && !s->lower_raced ? &s->space_run : NULL,
 	};
 }
 
@@ -182,6 +188,7 @@ static void commit_step(struct session *s)
 	if (commit_goes_on(s, ret))
 		return;
 	s->lower_commits = false;
+	s->commit_ret = ret;
 	s->tally.failed_commits += ret < 0;
 	if (!ret) {
 		model_commit_succeeded(&s->model);
@@ -190,7 +197,7 @@ static void commit_step(struct session *s)
 	}
 	s->commit_old = false;
 	lower_retire(s);
-	expect_error(s, "commit", ret);
+	session_expect_error(s, "commit", ret);
 	resume_waiters(s, REQ_WAIT_COMMIT, ret);
 }
 
@@ -248,7 +255,7 @@ static void space_step(struct session *s)
 		return;
 	s->space_old = false;
 	lower_retire(s);
-	expect_error(s, s->tidying ? "tidy" : "growth", ret);
+	session_expect_error(s, s->tidying ? "tidy" : "growth", ret);
 	if (s->tidying || s->punching) {
 		s->tidying = false;
 		s->punching = false;
@@ -511,7 +518,7 @@ static void req_end(struct session *s, struct req *q)
 {
 	vhd_map_done(&s->img, &q->hold, q->err);
 	req_unbusy(s, q);
-	expect_error(s, "request", q->err);
+	session_expect_error(s, "request", q->err);
 	s->tally.reads += q->op == REQ_READ;
 	s->tally.writes += q->op == REQ_WRITE && !q->err;
 	s->tally.failed_writes += q->op == REQ_WRITE && q->err;
@@ -575,6 +582,7 @@ static void req_arrived(struct session *s, struct req *q)
 
 static void req_step(struct session *s, struct req *q)
 {
+	q->passed = true;
 	switch (q->state) {
 	case REQ_MAP:
 		req_map(s, q);
@@ -625,6 +633,10 @@ static bool can_step(const struct session *s, u32 actor)
 		return s->lower.run.plan;
 	if (actor == ACTOR_RESIZE)
 		return s->resize_run.plan;
+	if (actor == ACTOR_MOVER)
+		return mover_ready(s);
+	if (mover_holds(s, &s->reqs[actor]))
+		return false;
 	state = s->reqs[actor].state;
 	return state != REQ_IDLE && state != REQ_WAIT_SPACE &&
 	       state != REQ_WAIT_COMMIT;
@@ -653,6 +665,9 @@ static void tell_actor(const struct session *s, u32 actor)
 		printf("tidy of the parent\n");
 	else if (actor == ACTOR_RESIZE)
 		printf("resize\n");
+	else if (actor == ACTOR_MOVER)
+		printf("compact, block %u, state %d\n", s->mover.block,
+		       s->mover.state);
 	else if (actor == ACTOR_SPACE)
 		printf("%s\n", s->tidying ? "tidy" :
 				s->punching ? "punch" : "growth");
@@ -677,6 +692,8 @@ void session_step(struct session *s, u32 actor)
 		lower_step(s);
 	else if (actor == ACTOR_RESIZE)
 		resize_step(s);
+	else if (actor == ACTOR_MOVER)
+		mover_step(s);
 	else
 		req_step(s, &s->reqs[actor]);
 	if (!s->failed && s->on_step)
@@ -703,6 +720,7 @@ void tally_image(struct tally *t, const struct vhd_image *img)
 	t->allocations += img->counters.allocations;
 	t->rollbacks += img->counters.rollbacks;
 	t->unmaps += img->counters.unmaps;
+	t->moves += img->counters.moves;
 	t->failed_images += img->failed != 0;
 }
 
@@ -722,6 +740,7 @@ void session_close(struct session *s)
 	memset(&s->resize_run, 0, sizeof(s->resize_run));
 	s->commit_old = false;
 	s->space_old = false;
+	memset(&s->mover, 0, sizeof(s->mover));
 	s->reshaping = false;
 	s->commit_wanted = false;
 	s->grow_wanted = false;

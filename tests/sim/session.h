@@ -18,6 +18,7 @@
 #include "layout.h"
 #include "map.h"
 #include "model.h"
+#include "move.h"
 #include "space.h"
 #include "unmap.h"
 
@@ -27,7 +28,8 @@
 #define ACTOR_DRAIN	(NR_REQS + 2)
 #define ACTOR_LOWER	(NR_REQS + 3)
 #define ACTOR_RESIZE	(NR_REQS + 4)
-#define NR_ACTORS	(NR_REQS + 5)
+#define ACTOR_MOVER	(NR_REQS + 5)
+#define NR_ACTORS	(NR_REQS + 6)
 #define MAX_READ	1024U
 
 enum req_state {
@@ -54,6 +56,7 @@ enum req_op {
  * @at, @left: what of it is still to be done
  * @served: the plan that it waits for began after it came
  * @pause: small steps that the answer of a read takes
+ * @passed: it has begun, whatever is held up by now
  * @raced: sectors are being zeroed while it reads them
  * @was: what they held when it began
  * @born: when it began, in the session's count of requests
@@ -64,6 +67,7 @@ struct req {
 	unsigned int flags;
 	bool fua;
 	bool served;
+	bool passed;
 	bool raced;
 	u32 pause;
 	u64 born;
@@ -82,7 +86,7 @@ struct req {
 /**
  * struct runner - a plan under way
  * @flight: its step has been issued
- * @held: @want, a flush, waits for the one that @other has in flight
+ * @held: @want, a flush, waits for the one that one of @others has in flight
  *
  * A file tells an error of writing to one flush only.  So the flushes of an
  * image are done one at a time, and the error of one has been handed in when the
@@ -96,7 +100,7 @@ struct runner {
 	int err;
 	struct vhd_io want;
 	struct disk_io io;
-	const struct runner *other;
+	const struct runner *others[2];
 };
 
 /** struct tally - what has happened, to see that programs reach everything */
@@ -109,6 +113,7 @@ struct tally {
 	u64 detaches, kills, crashes, failed_images, hollow_states;
 	u64 snapshots, retired, lower_commits, old_commits, old_growths;
 	u64 resizes, failed_resizes, broken_resizes, moved_tables;
+	u64 compacts, dropped, moves, failed_moves, live_cuts;
 };
 
 /**
@@ -130,12 +135,52 @@ struct lower {
 	struct runner run;
 };
 
+enum mover_state {
+	MOVER_IDLE,
+	MOVER_PICK,
+	MOVER_CLOSE,
+	MOVER_COMMIT,
+	MOVER_RUN,
+	MOVER_LAST_COMMIT,
+	MOVER_DRAIN,
+	MOVER_ALONE,
+};
+
+/**
+ * struct mover - a compaction under way (compact.c)
+ * @zero: of what is no hole, too
+ * @gated: writes to @block are held up
+ * @moving: those of zeros have been dropped
+ * @cutting: all that moves has moved
+ * @looked: so many blocks were looked at; @moved: so many were moved
+ * @tries: of this block
+ * @drained: the slots that it left are free when so many are
+ */
+struct mover {
+	enum mover_state state;
+	bool zero;
+	bool gated;
+	bool moving;
+	bool cutting;
+	u32 block;
+	u32 looked;
+	u32 moved;
+	u32 tries;
+	u64 drained;
+	struct vhd_move move;
+	struct vhd_probe probe;
+	struct vhd_tidy tidy;
+	struct runner run;
+	u8 buf[16384];
+};
+
 /**
  * struct session
  * @disk: the backing file, which outlives the session
  * @done_early: a mutation: requests end when they are issued
  * @flush_raced: a mutation: several flushes at a time
  * @released_early: a mutation: slots do not wait for requests under way
+ * @move_ungated: a mutation: blocks move while they are written to
  * @lower_forgotten: a mutation: commits are of the new top only
  * @lower_error_lost: a mutation: what fails in the former top is told to nobody
  * @child_unsynced: a mutation: the new top is not durable when it is used
@@ -147,6 +192,8 @@ struct lower {
  * @child: the new top, as a layout
  * @resize_run: another size is being written; @resize_ret: how that ended
  * @resize_faults: what fails in it; @resize_from: sectors before it
+ * @mover: a compaction
+ * @commit_ret: how the last commit ended
  * @reshaping: no other plan may begin
  * @shape: the layout, when it has another size
  * @punches: the file system punches holes; else zeros are written when needed
@@ -178,6 +225,8 @@ struct session {
 	int resize_ret;
 	u32 resize_faults;
 	u32 resize_from;
+	struct mover mover;
+	int commit_ret;
 	bool reshaping;
 	bool lower_commits;
 	bool commit_old;
@@ -199,6 +248,7 @@ struct session {
 	bool done_early;
 	bool flush_raced;
 	bool released_early;
+	bool move_ungated;
 	bool lower_forgotten;
 	bool lower_error_lost;
 	bool child_unsynced;
@@ -253,6 +303,15 @@ void resize_step(struct session *s);
 /** resize_reopened - opened with @ret; if a resize had failed the image, repair it */
 int resize_reopened(struct session *s, int ret);
 
+/** session_compact - begin to compact, also what is not a hole if @zero */
+void session_compact(struct session *s, bool zero);
+
+/* Of a compaction (compact.c). */
+bool mover_ready(const struct session *s);
+void mover_step(struct session *s);
+/** mover_holds - may the request not begin yet */
+bool mover_holds(const struct session *s, const struct req *q);
+
 /* Of the former top (snapshot.c). */
 
 /** lower_commits - is it committed before the top */
@@ -277,5 +336,9 @@ void session_fail(struct session *s, const char *fmt, ...)
 
 /** runner_step - issue or complete a step; returns as vhd_plan_next() */
 int runner_step(struct runner *r, struct disk *d);
+/** runner_ready - can it do a step, not waiting for another's flush */
+bool runner_ready(const struct runner *r);
+/** session_expect_error - it is right only where one was injected */
+void session_expect_error(struct session *s, const char *what, int err);
 
 #endif /* _TESTS_SIM_SESSION_H */

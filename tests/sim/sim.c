@@ -26,6 +26,7 @@ struct options {
 	bool done_early;
 	bool flush_raced;
 	bool released_early;
+	bool move_ungated;
 	bool lower_forgotten;
 	bool lower_error_lost;
 	bool child_unsynced;
@@ -48,6 +49,7 @@ static const struct option long_options[] = {
 	{ "done-early", no_argument, NULL, 'd' },
 	{ "flush-raced", no_argument, NULL, 'f' },
 	{ "released-early", no_argument, NULL, 'e' },
+	{ "move-ungated", no_argument, NULL, 'g' },
 	{ "parent-forgotten", no_argument, NULL, 'F' },
 	{ "parent-error-lost", no_argument, NULL, 'L' },
 	{ "child-unsynced", no_argument, NULL, 'U' },
@@ -76,6 +78,7 @@ static void usage(FILE *out)
 		"  --done-early      a mutation: requests end when they are issued\n"
 		"  --flush-raced     a mutation: several flushes at a time\n"
 		"  --released-early  a mutation: slots do not wait for requests\n"
+		"  --move-ungated    a mutation: blocks move while they are written to\n"
 		"  --parent-forgotten  a mutation: after a snapshot the new top alone is committed\n"
 		"  --parent-error-lost a mutation: an error of the former top is not told\n"
 		"  --child-unsynced  a mutation: a snapshot's child is not made durable\n"
@@ -123,6 +126,9 @@ static void set_option(struct options *o, int c)
 		break;
 	case 'e':
 		o->released_early = true;
+		break;
+	case 'g':
+		o->move_ungated = true;
 		break;
 	case 'F':
 		o->lower_forgotten = true;
@@ -192,8 +198,10 @@ static void tell_tally(const struct tally *t)
 	TELL(detaches), TELL(kills), TELL(crashes), TELL(failed_images);
 	TELL(hollow_states), TELL(snapshots), TELL(lower_commits), TELL(retired);
 	TELL(old_commits), TELL(old_growths);
-		TELL(resizes), TELL(failed_resizes),
+	TELL(resizes), TELL(failed_resizes),
 	TELL(broken_resizes), TELL(moved_tables);
+	TELL(compacts), TELL(dropped), TELL(moves), TELL(failed_moves);
+	TELL(live_cuts);
 	printf("\n");
 #undef TELL
 }
@@ -282,6 +290,7 @@ int main(int argc, char **argv)
 	e.s.done_early = o.done_early;
 	e.s.flush_raced = o.flush_raced;
 	e.s.released_early = o.released_early;
+	e.s.move_ungated = o.move_ungated;
 	e.s.lower_forgotten = o.lower_forgotten;
 	e.s.lower_error_lost = o.lower_error_lost;
 	e.s.child_unsynced = o.child_unsynced;

@@ -131,7 +131,7 @@ static void lower_take(struct session *s)
 	if (s->commit_old)
 		s->commit_run.plan = &low->commit.plan;
 	if (s->lower_raced)
-		s->space_run.other = NULL;
+		s->space_run.others[0] = NULL;
 	s->lower_commits = s->commit_old;
 	s->tally.old_commits += s->commit_old;
 	s->tally.old_growths += s->space_old;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <linux/kernel.h>
+#include <linux/string.h>
 #include <vhd/format.h>
 
 #include "mem.h"
@@ -300,11 +301,34 @@ static int mem_answer(struct mem *m, const struct vhd_io *io)
 	return err;
 }
 
+/* In sectors: those of zeros are holes. */
+static int mem_seek(struct mem *m, struct vhd_span *span)
+{
+	u8 sector[512];
+	bool data = false;
+	u64 pos;
+
+	for (pos = span->pos; pos < span->end; pos += 512) {
+		map_read(&m->now, pos, sector, sizeof(sector));
+		if (!data && memchr_inv(sector, 0, sizeof(sector))) {
+			data = true;
+			span->pos = pos;
+		} else if (data && !memchr_inv(sector, 0, sizeof(sector))) {
+			span->end = pos;
+		}
+	}
+	if (!data)
+		span->pos = span->end;
+	return 0;
+}
+
 int mem_io(struct mem *m, const struct vhd_io *io)
 {
 	int err = mem_answer(m, io);
 	struct mem_op *op;
 
+	if (io->kind == VHD_IO_SEEK)
+		return mem_seek(m, io->buf);
 	if (io->kind == VHD_IO_READ) {
 		m->nr_reads++;
 		if (!err)

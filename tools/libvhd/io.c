@@ -146,6 +146,8 @@ static int io_step(int fd, const struct vhd_io *io)
 	case VHD_IO_FLUSH:
 		/* Never again after an error: it might "succeed". */
 		return fdatasync(fd) ? -errno : 0;
+	case VHD_IO_SEEK:
+		return -EOPNOTSUPP;
 	}
 	return -EINVAL;
 }
@@ -159,6 +161,7 @@ static void io_trace_step(const struct vhd_io *io, int err)
 		[VHD_IO_RESERVE]	= "reserve",
 		[VHD_IO_TRUNCATE]	= "truncate",
 		[VHD_IO_FLUSH]		= "flush",
+		[VHD_IO_SEEK]		= "seek",
 	};
 
 	fprintf(vhd_io_trace, "libvhd: %s %llu at %llu: %s\n",

@@ -17,6 +17,7 @@
 
 #define min(x, y)	SHIM_PICK_ONCE(__auto_type, x, <, __auto_type, y)
 #define max(x, y)	SHIM_PICK_ONCE(__auto_type, x, >, __auto_type, y)
+#define max3(x, y, z)	max(max(x, y), z)
 #define min3(x, y, z)	min(min(x, y), z)
 #define min_t(t, x, y)	SHIM_PICK_ONCE(t, x, <, t, y)
 #define max_t(t, x, y)	SHIM_PICK_ONCE(t, x, >, t, y)

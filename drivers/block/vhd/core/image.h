@@ -164,9 +164,9 @@ struct vhd_bitmaps {
 };
 
 /**
- * struct vhd_unmapped - a block whose entry is cleared in memory only
+ * struct vhd_unmapped - a block whose entry is changed in memory only
  * @block: its number
- * @sector: its slot, in quarantine: the table on disk may point there
+ * @sector: the slot that it had, in quarantine: the table on disk may point there
  */
 struct vhd_unmapped {
 	u32 block;
@@ -174,9 +174,10 @@ struct vhd_unmapped {
 };
 
 /**
- * struct vhd_unmaps - blocks unmapped since the last commit (unmap.h)
+ * struct vhd_unmaps - blocks unmapped, or moved, since the last commit (unmap.h,
+ *	move.h)
  * @pending: for the next commit; room for VHD_NR_UNMAPS, allocated when needed
- * @taken: the running commit clears their entries on disk
+ * @taken: the running commit writes their entries
  * @nr_pending: so many
  * @nr_taken: so many
  */
@@ -212,8 +213,10 @@ struct vhd_slots {
  * @freed: free slots that must be zeroed first
  * @gaps: the same, found between blocks when the image was opened: they stay as
  *	they are until they are needed
- * @draining: slots of blocks whose cleared entry is durable, oldest first, no
- *	heap: free when the requests of before have ended (vhd_unmap_release)
+ * @draining: slots of blocks whose entry on disk leads elsewhere now, oldest
+ *	first, no heap: free when the requests of before have ended
+ *	(vhd_unmap_release)
+ * @drained: so many have become free so
  */
 struct vhd_space {
 	u64 data_end;
@@ -229,6 +232,7 @@ struct vhd_space {
 	struct vhd_slots freed;
 	struct vhd_slots gaps;
 	struct vhd_slots draining;
+	u64 drained;
 };
 
 /**
@@ -238,6 +242,7 @@ struct vhd_space {
  * @rollbacks: of these, taken back: the first write failed
  * @growths: how often the file was made longer
  * @unmaps: blocks that lost their slot
+ * @moves: blocks that got another one
  * @bitmap_hits: lookups that found the bitmap they needed in the cache
  * @bitmap_misses: bitmaps that were loaded, since a lookup did not
  */
@@ -247,6 +252,7 @@ struct vhd_counters {
 	u64 rollbacks;
 	u64 growths;
 	u64 unmaps;
+	u64 moves;
 	u64 bitmap_hits;
 	u64 bitmap_misses;
 };

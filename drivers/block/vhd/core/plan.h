@@ -34,6 +34,9 @@
  * @VHD_IO_FLUSH: wait for all writes above, then make everything durable.  One
  *	at a time for an image, whatever the plan, and its error is handed in
  *	before the next one begins.
+ * @VHD_IO_SEEK: find the first data of the @len bytes at @pos: @buf points at a
+ *	struct vhd_span, which says that all of them are data, and is made to say
+ *	which are; those before are a hole.  An error is a good answer.
  */
 enum vhd_io_kind {
 	VHD_IO_READ,
@@ -42,6 +45,7 @@ enum vhd_io_kind {
 	VHD_IO_RESERVE,
 	VHD_IO_TRUNCATE,
 	VHD_IO_FLUSH,
+	VHD_IO_SEEK,
 };
 
 /**
@@ -59,6 +63,16 @@ struct vhd_io {
 };
 
 #define VHD_IO_MAX	65536U
+
+/**
+ * struct vhd_span - data of a file, as VHD_IO_SEEK finds it
+ * @pos: the first byte
+ * @end: behind the last; without any data both are the end of the range
+ */
+struct vhd_span {
+	u64 pos;
+	u64 end;
+};
 
 /** vhd_io_set - fill a step in; returns 1, as a plan does that has one */
 static inline int vhd_io_set(struct vhd_io *io, enum vhd_io_kind kind, u64 pos,

@@ -244,6 +244,34 @@ static struct vhd_slots *vhd_space_lowest(struct vhd_space *sp)
 	return low;
 }
 
+/* The same, of those that are ready, too. */
+static struct vhd_slots *vhd_space_lowest_of_all(struct vhd_space *sp)
+{
+	struct vhd_slots *low = vhd_space_lowest(sp);
+
+	if (sp->ready.nr && (!low || sp->ready.at[0] < low->at[0]))
+		return &sp->ready;
+	return low;
+}
+
+u32 vhd_space_lowest_free(struct vhd_image *img)
+{
+	struct vhd_slots *low = vhd_space_lowest_of_all(&img->space);
+
+	lockdep_assert_held(&img->lock);
+	return low ? low->at[0] : 0;
+}
+
+u32 vhd_space_take_lowest(struct vhd_image *img, bool *dirty)
+{
+	struct vhd_space *sp = &img->space;
+	struct vhd_slots *low = vhd_space_lowest_of_all(sp);
+
+	lockdep_assert_held(&img->lock);
+	*dirty = low == &sp->freed || low == &sp->gaps;
+	return low ? vhd_slots_pop(low) : 0;
+}
+
 static void vhd_space_push(struct vhd_image *img, struct vhd_slots *s,
 			   u32 sector)
 {
@@ -294,7 +322,7 @@ static bool vhd_space_unsettled(struct vhd_image *img)
 	return unsettled;
 }
 
-static void vhd_space_settled(struct vhd_image *img)
+void vhd_space_settled(struct vhd_image *img)
 {
 	unsigned long flags;
 
@@ -555,20 +583,98 @@ static u64 vhd_tidy_slot_end(const struct vhd_image *img, u32 sector)
 	return ((u64)sector << VHD_SECTOR_SHIFT) + vhd_slot_bytes(img);
 }
 
-/* First byte behind everything that is in use, on disk or in memory. */
-static u64 vhd_tidy_end(struct vhd_image *img)
+/* First byte behind all metadata and blocks in memory. */
+static u64 vhd_tidy_blocks_end(const struct vhd_image *img)
+{
+	u64 end = img->space.meta_end;
+	u32 i, entry;
+
+	for (i = 0; i < img->nr_blocks; i++) {
+		entry = READ_ONCE(img->bat[i]);
+		if (entry < VHD_BAT_BAD)
+			end = max(end, vhd_tidy_slot_end(img, entry));
+	}
+	return end;
+}
+
+/* What no commit has unmapped is still in the table on disk. */
+static u64 vhd_tidy_unmaps_end(const struct vhd_image *img)
 {
 	const struct vhd_unmaps *un = &img->unmaps;
-	u64 end = img->space.meta_end;
+	u64 end = 0;
 	u32 i;
 
-	for (i = 0; i < img->nr_blocks; i++)
-		if (img->bat[i] < VHD_BAT_BAD)
-			end = max(end, vhd_tidy_slot_end(img, img->bat[i]));
-	/* What no commit has unmapped is still in the table on disk. */
 	for (i = 0; i < un->nr_pending; i++)
 		end = max(end, vhd_tidy_slot_end(img, un->pending[i].sector));
+	for (i = 0; i < un->nr_taken; i++)
+		end = max(end, vhd_tidy_slot_end(img, un->taken[i].sector));
 	return end;
+}
+
+/* What a request may still know of. */
+static u64 vhd_tidy_requests_end(const struct vhd_image *img)
+{
+	const struct vhd_new_block *nb = img->new_blocks.records;
+	const struct vhd_slots *d = &img->space.draining;
+	u64 end = 0;
+	u32 i;
+
+	for (i = 0; i < d->nr; i++)
+		end = max(end, vhd_tidy_slot_end(img, d->at[i]));
+	for (i = 0; i < VHD_NR_NEW; i++)
+		if (nb[i].state != VHD_NEW_FREE)
+			end = max(end, vhd_tidy_slot_end(img, nb[i].sector));
+	return end;
+}
+
+/* Slots behind @end are not there any more. */
+static void vhd_slots_cut(struct vhd_slots *s, u64 end)
+{
+	u32 i, nr = s->nr;
+
+	s->nr = 0;
+	for (i = 0; i < nr; i++)
+		if ((u64)s->at[i] << VHD_SECTOR_SHIFT < end)
+			vhd_slots_push(s, s->at[i]);
+}
+
+/*
+ * With the image in use: first no slot is to be had any more; then blocks come to
+ * no new places, and those that leave theirs are found where they go.
+ */
+static u64 vhd_tidy_live_end(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	unsigned long flags;
+	u64 end;
+
+	spin_lock_irqsave(&img->lock, flags);
+	sp->stale = true;
+	vhd_space_relax(img);
+	spin_unlock_irqrestore(&img->lock, flags);
+	end = vhd_tidy_blocks_end(img);
+	spin_lock_irqsave(&img->lock, flags);
+	end = max3(end, vhd_tidy_unmaps_end(img), vhd_tidy_requests_end(img));
+	vhd_slots_cut(&sp->holes, end);
+	vhd_slots_cut(&sp->freed, end);
+	vhd_slots_cut(&sp->gaps, end);
+	sp->data_end = end;
+	spin_unlock_irqrestore(&img->lock, flags);
+	return end;
+}
+
+static u64 vhd_tidy_end(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+
+	/* Free slots may lie behind the new end, and hold anything. */
+	sp->ready.nr = 0;
+	sp->holes.nr = 0;
+	sp->freed.nr = 0;
+	sp->gaps.nr = 0;
+	sp->draining.nr = 0;
+	sp->data_end = max(vhd_tidy_blocks_end(img), vhd_tidy_unmaps_end(img));
+	return sp->data_end;
 }
 
 static int vhd_tidy_footer(struct vhd_tidy *t, struct vhd_io *io)
@@ -581,6 +687,7 @@ static int vhd_tidy_start(struct vhd_tidy *t, struct vhd_io *io)
 {
 	struct vhd_image *img = t->img;
 	struct vhd_space *sp = &img->space;
+	bool stale;
 
 	if (!img->writable || img->failed)
 		return 0;
@@ -590,16 +697,13 @@ static int vhd_tidy_start(struct vhd_tidy *t, struct vhd_io *io)
 	}
 	if (!img->bat)
 		return 0;
-	/* Free slots may lie behind the new end, and hold anything. */
-	sp->ready.nr = 0;
-	sp->holes.nr = 0;
-	sp->freed.nr = 0;
-	sp->gaps.nr = 0;
-	sp->draining.nr = 0;
-	sp->data_end = vhd_tidy_end(img);
-	t->new_tail = vhd_tail_pos(sp->data_end);
-	if (sp->tail <= t->new_tail)
+	stale = sp->stale;
+	t->new_tail = vhd_tail_pos(t->live ? vhd_tidy_live_end(img) :
+					     vhd_tidy_end(img));
+	if (sp->tail <= t->new_tail) {
+		sp->stale = stale;
 		return 0;
+	}
 	sp->stale = true;
 	if (vhd_space_unsettled(img)) {
 		t->step = VHD_TIDY_SETTLE;
@@ -630,6 +734,10 @@ static int vhd_tidy_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 		t->step = VHD_TIDY_FLUSH;
 		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
 	case VHD_TIDY_FLUSH:
+		/* As of a growth: another's flush may have dropped the footer. */
+		err = READ_ONCE(t->img->failed);
+		if (err)
+			return err;
 		t->step = VHD_TIDY_TRUNCATE;
 		return vhd_io_set(io, VHD_IO_TRUNCATE,
 				  t->new_tail + VHD_SECTOR_SIZE, 0, NULL);
@@ -649,6 +757,12 @@ void vhd_tidy_init(struct vhd_tidy *t, struct vhd_image *img)
 	t->img = img;
 	t->step = VHD_TIDY_START;
 	t->footer = img->footer;
+}
+
+void vhd_tidy_live_init(struct vhd_tidy *t, struct vhd_image *img)
+{
+	vhd_tidy_init(t, img);
+	t->live = true;
 }
 
 int vhd_space_init(struct vhd_image *img)

@@ -40,6 +40,22 @@ u32 vhd_space_take(struct vhd_image *img);
 void vhd_space_give(struct vhd_image *img, u32 sector);
 
 /*
+ * vhd_space_lowest_free - the lowest free slot in the file, whatever must be done
+ * before it can be handed out; 0: there is none.  Under img->lock.
+ */
+u32 vhd_space_lowest_free(struct vhd_image *img);
+
+/*
+ * vhd_space_take_lowest - take that one
+ * @dirty: out: it must be zeroed before it is used, and before that the table
+ *	flushed if img->space.unsettled.  Under img->lock.
+ */
+u32 vhd_space_take_lowest(struct vhd_image *img, bool *dirty);
+
+/** vhd_space_settled - it has been flushed; any context */
+void vhd_space_settled(struct vhd_image *img);
+
+/*
  * vhd_space_relax - give up what was reserved ahead of need
  * It becomes freed slots as others.  For when blocks are unmapped: who gives
  * space back does not want some kept for him.  Under img->lock.
@@ -87,11 +103,20 @@ struct vhd_tidy {
 	struct vhd_plan plan;
 	struct vhd_image *img;
 	int step;
+	bool live;
 	u64 new_tail;
 	struct vhd_footer footer;
 };
 
 void vhd_tidy_init(struct vhd_tidy *t, struct vhd_image *img);
+
+/*
+ * vhd_tidy_live_init - the same of an image in use
+ * Slots that something may still point to stay; free ones behind the last of those
+ * go.  No other plan may be under way, nor begin: writes that want a slot meanwhile
+ * are told VHD_MAP_SPACE.  If it fails, the next prepare plan cuts the file.
+ */
+void vhd_tidy_live_init(struct vhd_tidy *t, struct vhd_image *img);
 
 int vhd_space_init(struct vhd_image *img);
 void vhd_space_free(struct vhd_image *img);

@@ -104,26 +104,44 @@ static void vhd_unmap_clear(struct vhd_image *img, u32 block)
 	img->counters.unmaps++;
 }
 
-enum vhd_unmap_result vhd_unmap(struct vhd_image *img, u32 block)
+enum vhd_unmap_result vhd_unmap_may(struct vhd_image *img)
 {
-	struct vhd_unmaps *un = &img->unmaps;
-	u32 sector = img->bat[block];
-	struct vhd_new_block *nb;
+	const struct vhd_unmaps *un = &img->unmaps;
 
 	lockdep_assert_held(&img->lock);
 	if (!vhd_unmap_room(img))
 		return VHD_UNMAP_NOT;
-	if (un->nr_pending + un->nr_taken >= VHD_NR_UNMAPS)
-		return VHD_UNMAP_COMMIT;
+	return un->nr_pending + un->nr_taken < VHD_NR_UNMAPS ?
+	       VHD_UNMAP_DONE : VHD_UNMAP_COMMIT;
+}
+
+bool vhd_unmap_quarantine(struct vhd_image *img, u32 block, u32 sector)
+{
+	struct vhd_unmaps *un = &img->unmaps;
+
+	if (vhd_unmap_may(img) != VHD_UNMAP_DONE)
+		return false;
+	un->pending[un->nr_pending++] = (struct vhd_unmapped) {
+		.block = block,
+		.sector = sector,
+	};
+	return true;
+}
+
+enum vhd_unmap_result vhd_unmap(struct vhd_image *img, u32 block)
+{
+	enum vhd_unmap_result may = vhd_unmap_may(img);
+	u32 sector = img->bat[block];
+	struct vhd_new_block *nb;
+
+	if (may != VHD_UNMAP_DONE)
+		return may;
 	nb = vhd_new_find(img, block);
 	if (!nb && !vhd_unmap_bitmap(img, block))
 		return VHD_UNMAP_NOT;
 	vhd_unmap_clear(img, block);
 	if (!nb || vhd_new_drop(img, nb))
-		un->pending[un->nr_pending++] = (struct vhd_unmapped) {
-			.block = block,
-			.sector = sector,
-		};
+		vhd_unmap_quarantine(img, block, sector);
 	return VHD_UNMAP_DONE;
 }
 
@@ -143,6 +161,7 @@ void vhd_unmap_release(struct vhd_image *img, u32 nr)
 	for (i = 0; i < nr; i++)
 		vhd_space_give(img, d->at[i]);
 	d->nr -= nr;
+	WRITE_ONCE(img->space.drained, img->space.drained + nr);
 	memmove(d->at, d->at + nr, d->nr * sizeof(*d->at));
 	vhd_space_relax(img);
 	spin_unlock_irqrestore(&img->lock, flags);

@@ -17,7 +17,8 @@
  *			it is zeroed, and may be handed out again
  *
  * A block that is written again meanwhile gets another slot.  In differencing
- * images nothing is ever unmapped: the parent would show through.
+ * images no request unmaps: the parent would show through.  Blocks that move to
+ * other slots (move.h) leave theirs in the same way.
  */
 #ifndef _VHD_CORE_UNMAP_H
 #define _VHD_CORE_UNMAP_H
@@ -49,6 +50,20 @@ void vhd_unmap_reserve(struct vhd_image *img, u32 nr);
  * caller must not mind.  Under img->lock.
  */
 enum vhd_unmap_result vhd_unmap(struct vhd_image *img, u32 block);
+
+/*
+ * vhd_unmap_may - is there room for one block more that leaves its slot
+ * Under img->lock, after vhd_unmap_reserve().
+ */
+enum vhd_unmap_result vhd_unmap_may(struct vhd_image *img);
+
+/*
+ * vhd_unmap_quarantine - @block, whose entry on disk is durable, has left the slot
+ * The next commit writes its entry as it is by then; afterwards the slot is
+ * draining.  Under img->lock.
+ * Return: false if there is no room; see vhd_unmap_may().
+ */
+bool vhd_unmap_quarantine(struct vhd_image *img, u32 block, u32 sector);
 
 /*
  * vhd_unmap_draining - slots that are draining now
