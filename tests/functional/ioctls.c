@@ -256,6 +256,7 @@ static void detach_and_set(void)
 	struct vhd_set_args set;
 	struct vhd_detach_args detach;
 	struct vhd_resize_args resize;
+	struct vhd_compact_args compact;
 	uint32_t i;
 
 	for (i = 0; i < ARRAY_SIZE(indexes); i++) {
@@ -268,7 +269,20 @@ static void detach_and_set(void)
 			.index = indexes[i], .bytes = 512 };
 		expect("resize of no device", call(VHD_IOC_RESIZE, &resize),
 		       -ENODEV);
+		compact = (struct vhd_compact_args){ .size = sizeof(compact),
+			.index = indexes[i] };
+		expect("compact of no device", call(VHD_IOC_COMPACT, &compact),
+		       -ENODEV);
 	}
+	compact = (struct vhd_compact_args){ .size = sizeof(compact),
+		.flags = 2 };
+	expect("compact, unknown flag", call(VHD_IOC_COMPACT, &compact),
+	       -EINVAL);
+	compact = (struct vhd_compact_args){ .size = sizeof(compact),
+		.moved = 1 };
+	expect("compact, results", call(VHD_IOC_COMPACT, &compact), -EINVAL);
+	compact.size--;
+	expect("compact, size", call(VHD_IOC_COMPACT, &compact), -EINVAL);
 	expect("detach, unknown flag", detach_index(control, 0, 4), -EINVAL);
 	expect("detach, unknown flag", detach_index(control, 0, 1U << 31),
 	       -EINVAL);

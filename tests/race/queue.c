@@ -200,7 +200,7 @@ struct vhd_cmd {
 	struct vhd_hold hold;
 	void *bvecs;
 	bool starved;
-	bool merging;
+	bool gated;
 	unsigned int run_left;
 	unsigned int done;
 	unsigned long epoch;
@@ -239,11 +239,11 @@ static int submitting;
 /* The worker's alone until it ends. */
 static void vhd_handle(struct vhd_device *vhd, struct vhd_cmd *cmd)
 {
-	if (cmd->done || cmd->run_left || cmd->starved || cmd->merging)
+	if (cmd->done || cmd->run_left || cmd->starved || cmd->gated)
 		die(1, "a request is not as it was filled in");
 	cmd->done = 1;
 	cmd->run_left = 1;
-	cmd->starved = cmd->merging = true;
+	cmd->starved = cmd->gated = true;
 	cmd->answer = cmd->asked + 1;
 	handled++;
 	__atomic_store_n(&cmd->ended, true, __ATOMIC_RELEASE);

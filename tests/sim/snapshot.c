@@ -184,6 +184,9 @@ static void stop_requests(struct session *s, u64 *seed)
 
 void session_snapshot(struct session *s, u64 seed, bool retire, bool busy)
 {
+	/* The driver does one change at a time. */
+	if (s->mover.state != MOVER_IDLE)
+		busy = false;
 	/* The one of before must have been retired. */
 	if (s->lower.there) {
 		s->lower.retire = true;

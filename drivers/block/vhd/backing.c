@@ -428,11 +428,38 @@ static int vhd_backing_space_error(int err)
 	return err == -EFBIG || err == -EDQUOT ? -ENOSPC : err;
 }
 
+/*
+ * The first data of a range, in whole sectors.  A file system that does not know
+ * leaves all of it.
+ */
+static void vhd_backing_seek(struct vhd_backing *b, struct vhd_span *span)
+{
+	loff_t pos, end;
+
+	pos = vfs_llseek(b->file, span->pos, SEEK_DATA);
+	if (pos == -ENXIO || (pos > 0 && pos >= span->end)) {
+		span->pos = span->end;
+		return;
+	}
+	if (pos < 0)
+		return;
+	end = vfs_llseek(b->file, pos, SEEK_HOLE);
+	span->pos = max_t(u64, span->pos, round_down(pos, VHD_SECTOR_SIZE));
+	if (end > pos)
+		span->end = min_t(u64, span->end,
+				  round_up(end, VHD_SECTOR_SIZE));
+}
+
 static int vhd_backing_step(struct vhd_backing *b, struct vhd_io *io,
 			    void *bounce)
 {
 	switch (io->kind) {
+	case VHD_IO_READ:
+		return vhd_backing_read(b, io->pos, io->buf, io->len);
 	case VHD_IO_WRITE:
+		/* Where there is none the plan's own will do. */
+		if (!bounce)
+			return vhd_backing_write(b, io->pos, io->buf, io->len);
 		if (WARN_ON_ONCE(io->len > VHD_BOUNCE_SIZE))
 			return -EINVAL;
 		memcpy(bounce, io->buf, io->len);
@@ -446,6 +473,9 @@ static int vhd_backing_step(struct vhd_backing *b, struct vhd_io *io,
 		return vfs_truncate(&b->file->f_path, io->pos);
 	case VHD_IO_FLUSH:
 		return vfs_fsync(b->file, 1);
+	case VHD_IO_SEEK:
+		vhd_backing_seek(b, io->buf);
+		return 0;
 	default:
 		WARN_ON_ONCE(1);
 		return -EINVAL;

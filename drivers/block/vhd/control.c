@@ -223,6 +223,26 @@ static int vhd_ioctl_resize(void __user *uargs)
 	return vhd_device_resize(&args);
 }
 
+static int vhd_ioctl_compact(void __user *uargs)
+{
+	struct vhd_compact_args args;
+	int ret, size;
+
+	size = vhd_copy_args(&args, sizeof(args), sizeof(args), uargs);
+	if (size < 0)
+		return size;
+	if (args.flags & ~VHD_COMPACT_FLAGS || args.reserved || args.dropped ||
+	    args.moved)
+		return -EINVAL;
+	ret = vhd_device_compact(&args);
+	if (ret)
+		return ret;
+	args.size = size;
+	if (copy_to_user(uargs, &args, min_t(size_t, size, sizeof(args))))
+		return -EFAULT;
+	return 0;
+}
+
 static long vhd_control_ioctl(struct file *file, unsigned int cmd,
 			      unsigned long arg)
 {
@@ -243,6 +263,8 @@ static long vhd_control_ioctl(struct file *file, unsigned int cmd,
 		return vhd_ioctl_commit(uargs);
 	case VHD_IOC_RESIZE:
 		return vhd_ioctl_resize(uargs);
+	case VHD_IOC_COMPACT:
+		return vhd_ioctl_compact(uargs);
 	default:
 		return -ENOTTY;
 	}

@@ -703,7 +703,7 @@ struct vhd_device *vhd_device_change(int index)
 	if (!vhd)
 		return ERR_PTR(-ENODEV);
 	mutex_lock(&vhd->set_lock);
-	if (!vhd->merge)
+	if (!vhd->gate)
 		return vhd;
 	vhd_device_changed(vhd);
 	return ERR_PTR(-EINPROGRESS);

@@ -51,8 +51,8 @@ void vhd_cmd_end(struct vhd_cmd *cmd, int error)
 		trace_vhd_error(vhd, (__force u32)req_op(rq), blk_rq_pos(rq), error);
 	if (vhd_chain_map_done(&cmd->hold, error))
 		vhd_writeback_dirtied(vhd);
-	if (unlikely(cmd->merging))
-		vhd_merge_end(vhd->merge, cmd);
+	if (unlikely(cmd->gated))
+		vhd_gate_end(vhd->gate, cmd);
 	if (likely(!blk_should_fake_timeout(rq->q)))
 		blk_mq_complete_request(rq);
 }
@@ -561,7 +561,7 @@ static void vhd_handle(struct vhd_device *vhd, struct vhd_cmd *cmd)
 		vhd_cmd_end(cmd, -EIO);
 		return;
 	}
-	if (unlikely(vhd->merge) && !vhd_merge_begin(vhd->merge, cmd))
+	if (unlikely(vhd->gate) && !vhd_gate_begin(vhd->gate, cmd))
 		return;
 	switch (req_op(rq)) {
 	case REQ_OP_READ:
@@ -649,7 +649,7 @@ static blk_status_t vhd_queue_rq(struct blk_mq_hw_ctx *hctx,
 	cmd->hold = (struct vhd_hold) { };
 	cmd->bvecs = NULL;
 	cmd->starved = false;
-	cmd->merging = false;
+	cmd->gated = false;
 	cmd->run_left = 0;
 	cmd->done = 0;
 	cmd->epoch = READ_ONCE(hq->vhd->epoch);

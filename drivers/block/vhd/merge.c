@@ -17,18 +17,15 @@
  * it as it was, and as an image that is written.  What they disagree about, no
  * read of the chain asks for.
  *
- * Requests pass a gate (vhd_merge_begin, vhd_merge_end).  A piece is copied while
- * no write to it is under way, those that come are held: so never is half of a
- * write copied, which a crash might show if the top's bit was not durable.
- * Freezing the queue would hold the same writes up, but reads, too, and nothing
- * that does file I/O may be waited for then.
+ * Requests pass a gate (gate.c).  A piece is copied while no write to it is under
+ * way, those that come are held: so never is half of a write copied, which a crash
+ * might show if the top's bit was not durable.
  */
 #include <linux/bitmap.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/wait.h>
 
 #include "core/orphan.h"
 #include "trace.h"
@@ -52,18 +49,11 @@
  * @layers: what the device goes on with; after the switch, what it had
  * @nr_layers: of them
  * @chain: of them
- * @lock: all down to @dirty
- * @first: first sector of where writes are held up
- * @end: sector behind
- * @closed: reads are held up as well
+ * @gate: writes are held up at; its lock: all down to @dirty
  * @pace: writes are held up that would leave too much to copy
- * @held: requests that are held up
- * @reads: under way
- * @writes: under way
- * @pending: pieces of those writes
+ * @pending: pieces of the writes under way
  * @nr_dirty: bits in @dirty
  * @dirty: pieces to be copied; looked at without lock, too
- * @quiet: a request has ended
  * @nr_pieces: of the top
  * @switched: the device goes on in the parent
  * @pause_ns: so long writes were held up at the end
@@ -83,19 +73,12 @@ struct vhd_merge {
 	unsigned int nr_layers;
 	struct vhd_chain chain;
 
-	spinlock_t lock;
-	u64 first;
-	u64 end;
-	bool closed;
+	struct vhd_gate gate;
 	bool pace;
-	struct list_head held;
-	struct list_head reads;
-	struct list_head writes;
 	u32 pending;
 	u32 nr_dirty;
 	unsigned long *dirty;
 
-	wait_queue_head_t quiet;
 	u32 nr_pieces;
 	bool switched;
 	u64 pause_ns;
@@ -110,15 +93,9 @@ struct vhd_merge {
 
 /* ---- the gate ---------------------------------------------------------- */
 
-static bool vhd_merge_is_write(const struct request *rq)
+static struct vhd_merge *vhd_merge_of(struct vhd_gate *gate)
 {
-	return op_is_write(req_op(rq));
-}
-
-static bool vhd_merge_overlaps(struct request *rq, u64 first, u64 end)
-{
-	return blk_rq_pos(rq) < end &&
-	       blk_rq_pos(rq) + blk_rq_sectors(rq) > first;
+	return container_of(gate, struct vhd_merge, gate);
 }
 
 /* Pieces that the request touches. */
@@ -130,38 +107,16 @@ static u32 vhd_merge_span(struct request *rq)
 	       (blk_rq_pos(rq) >> VHD_PIECE_SHIFT) + 1;
 }
 
-static bool vhd_merge_holds(const struct vhd_merge *m, struct request *rq)
+static bool vhd_merge_holds(struct vhd_gate *gate)
 {
-	if (m->closed)
-		return true;
-	if (!vhd_merge_is_write(rq))
-		return false;
-	return vhd_merge_overlaps(rq, m->first, m->end) ||
-	       (m->pace && m->nr_dirty + m->pending >= VHD_MERGE_FEW);
+	const struct vhd_merge *m = vhd_merge_of(gate);
+
+	return m->pace && m->nr_dirty + m->pending >= VHD_MERGE_FEW;
 }
 
-bool vhd_merge_begin(struct vhd_merge *m, struct vhd_cmd *cmd)
+static void vhd_merge_passed(struct vhd_gate *gate, struct request *rq)
 {
-	struct request *rq = blk_mq_rq_from_pdu(cmd);
-	unsigned long flags;
-	bool held;
-
-	/* It concerns no sector, and neither image more than the other. */
-	if (req_op(rq) == REQ_OP_FLUSH)
-		return true;
-	spin_lock_irqsave(&m->lock, flags);
-	held = vhd_merge_holds(m, rq);
-	if (held) {
-		list_add_tail(&cmd->wait, &m->held);
-	} else if (vhd_merge_is_write(rq)) {
-		list_add(&cmd->passed, &m->writes);
-		m->pending += vhd_merge_span(rq);
-	} else {
-		list_add(&cmd->passed, &m->reads);
-	}
-	cmd->merging = !held;
-	spin_unlock_irqrestore(&m->lock, flags);
-	return !held;
+	vhd_merge_of(gate)->pending += vhd_merge_span(rq);
 }
 
 static void vhd_merge_dirty(struct vhd_merge *m, u64 first, u64 end)
@@ -169,78 +124,26 @@ static void vhd_merge_dirty(struct vhd_merge *m, u64 first, u64 end)
 	u32 piece = first >> VHD_PIECE_SHIFT;
 	u32 last = min_t(u64, (end - 1) >> VHD_PIECE_SHIFT, m->nr_pieces - 1);
 
-	lockdep_assert_held(&m->lock);
+	lockdep_assert_held(&m->gate.lock);
 	for (; piece <= last; piece++)
 		m->nr_dirty += !__test_and_set_bit(piece, m->dirty);
 }
 
-/* The write's bits are set in the top, and its data are where they belong. */
-void vhd_merge_end(struct vhd_merge *m, struct vhd_cmd *cmd)
+static void vhd_merge_ended(struct vhd_gate *gate, struct request *rq)
 {
-	struct request *rq = blk_mq_rq_from_pdu(cmd);
-	unsigned long flags;
+	struct vhd_merge *m = vhd_merge_of(gate);
 
-	cmd->merging = false;
-	spin_lock_irqsave(&m->lock, flags);
-	list_del(&cmd->passed);
-	if (vhd_merge_is_write(rq)) {
-		m->pending -= vhd_merge_span(rq);
-		/* One that failed may have been written in part. */
-		vhd_merge_dirty(m, blk_rq_pos(rq),
-				blk_rq_pos(rq) + blk_rq_sectors(rq));
-	}
-	/* Under the lock: the merge goes on, and may end, when this is done. */
-	if (waitqueue_active(&m->quiet))
-		wake_up(&m->quiet);
-	spin_unlock_irqrestore(&m->lock, flags);
+	m->pending -= vhd_merge_span(rq);
+	/* One that failed may have been written in part. */
+	vhd_merge_dirty(m, blk_rq_pos(rq),
+			blk_rq_pos(rq) + blk_rq_sectors(rq));
 }
 
-static bool vhd_merge_is_quiet(struct vhd_merge *m)
-{
-	struct vhd_cmd *cmd;
-	bool quiet = true;
-
-	spin_lock_irq(&m->lock);
-	if (m->closed)
-		quiet = list_empty(&m->reads);
-	list_for_each_entry(cmd, &m->writes, passed)
-		quiet &= !vhd_merge_overlaps(blk_mq_rq_from_pdu(cmd),
-					     m->first, m->end);
-	spin_unlock_irq(&m->lock);
-	return quiet;
-}
-
-/*
- * Hold up writes to [@first, @end), and wait for those under way.  Return: 0 or
- * -EINTR.  vhd_merge_open() is to follow in either case.
- */
-static int vhd_merge_close(struct vhd_merge *m, u64 first, u64 end)
-{
-	spin_lock_irq(&m->lock);
-	m->first = first;
-	m->end = end;
-	spin_unlock_irq(&m->lock);
-	return wait_event_interruptible(m->quiet, vhd_merge_is_quiet(m)) ?
-	       -EINTR : 0;
-}
-
-static void vhd_merge_open(struct vhd_merge *m)
-{
-	struct vhd_cmd *cmd, *next;
-	LIST_HEAD(held);
-
-	spin_lock_irq(&m->lock);
-	m->first = 0;
-	m->end = 0;
-	m->closed = false;
-	list_splice_init(&m->held, &held);
-	spin_unlock_irq(&m->lock);
-	list_for_each_entry_safe(cmd, next, &held, wait) {
-		list_del(&cmd->wait);
-		if (vhd_merge_begin(m, cmd))
-			vhd_cmd_slow(cmd);
-	}
-}
+static const struct vhd_gate_ops vhd_merge_gate_ops = {
+	.holds	= vhd_merge_holds,
+	.passed	= vhd_merge_passed,
+	.ended	= vhd_merge_ended,
+};
 
 /* ---- copying ----------------------------------------------------------- */
 
@@ -358,19 +261,19 @@ static int vhd_merge_piece(struct vhd_merge *m, u32 piece)
 /* Take a piece off those to be copied; writes to it are dirt from now on. */
 static void vhd_merge_take(struct vhd_merge *m, u32 piece)
 {
-	spin_lock_irq(&m->lock);
+	spin_lock_irq(&m->gate.lock);
 	m->nr_dirty -= __test_and_clear_bit(piece, m->dirty);
 	WRITE_ONCE(m->vhd->merge_left, (u64)m->nr_dirty * VHD_PIECE_BYTES);
-	spin_unlock_irq(&m->lock);
+	spin_unlock_irq(&m->gate.lock);
 }
 
 static u32 vhd_merge_left(struct vhd_merge *m)
 {
 	u32 left;
 
-	spin_lock_irq(&m->lock);
+	spin_lock_irq(&m->gate.lock);
 	left = m->nr_dirty;
-	spin_unlock_irq(&m->lock);
+	spin_unlock_irq(&m->gate.lock);
 	return left;
 }
 
@@ -386,15 +289,15 @@ static int vhd_merge_pass(struct vhd_merge *m, bool hold)
 	     piece = find_next_bit(m->dirty, m->nr_pieces, piece + 1)) {
 		sector = (u64)piece << VHD_PIECE_SHIFT;
 		if (hold)
-			ret = vhd_merge_close(m, sector,
-					      sector + VHD_PIECE_SECTORS);
+			ret = vhd_gate_close(&m->gate, sector,
+					     sector + VHD_PIECE_SECTORS);
 		if (!ret)
 			ret = READ_ONCE(m->top->img.failed);
 		vhd_merge_take(m, piece);
 		if (!ret)
 			ret = vhd_merge_piece(m, piece);
 		if (hold)
-			vhd_merge_open(m);
+			vhd_gate_open(&m->gate);
 		if (hold && !ret && signal_pending(current))
 			ret = -EINTR;
 		cond_resched();
@@ -404,9 +307,9 @@ static int vhd_merge_pass(struct vhd_merge *m, bool hold)
 
 static void vhd_merge_pace(struct vhd_merge *m, bool pace)
 {
-	spin_lock_irq(&m->lock);
+	spin_lock_irq(&m->gate.lock);
 	m->pace = pace;
-	spin_unlock_irq(&m->lock);
+	spin_unlock_irq(&m->gate.lock);
 }
 
 /*
@@ -439,6 +342,7 @@ static void vhd_merge_count(struct vhd_counters *to,
 	to->rollbacks += READ_ONCE(from->rollbacks);
 	to->growths += READ_ONCE(from->growths);
 	to->unmaps += READ_ONCE(from->unmaps);
+	to->moves += READ_ONCE(from->moves);
 	to->bitmap_hits += READ_ONCE(from->bitmap_hits);
 	to->bitmap_misses += READ_ONCE(from->bitmap_misses);
 }
@@ -466,14 +370,6 @@ static void vhd_merge_switch(struct vhd_merge *m)
 	m->switched = true;
 }
 
-static void vhd_merge_close_all(struct vhd_merge *m)
-{
-	spin_lock_irq(&m->lock);
-	m->closed = true;
-	spin_unlock_irq(&m->lock);
-	wait_event(m->quiet, vhd_merge_is_quiet(m));
-}
-
 /* Writes are held up, and none is under way. */
 static int vhd_merge_last(struct vhd_merge *m)
 {
@@ -487,7 +383,7 @@ static int vhd_merge_last(struct vhd_merge *m)
 	ret = vhd_backing_run(&m->top->backing, &m->orphan.plan, m->bounce);
 	if (ret)
 		return ret;
-	vhd_merge_close_all(m);
+	vhd_gate_close_all(&m->gate);
 	vhd_merge_switch(m);
 	return 0;
 }
@@ -533,11 +429,11 @@ static int vhd_merge_finish(struct vhd_merge *m)
 	ktime_t start = ktime_get();
 	int ret;
 
-	ret = vhd_merge_close(m, 0, U64_MAX);
+	ret = vhd_gate_close(&m->gate, 0, U64_MAX);
 	if (!ret)
 		ret = vhd_merge_work(m, vhd_merge_last_work);
 	vhd_merge_pace(m, false);
-	vhd_merge_open(m);
+	vhd_gate_open(&m->gate);
 	m->pause_ns = ktime_to_ns(ktime_sub(ktime_get(), start));
 	return ret;
 }
@@ -616,11 +512,7 @@ static struct vhd_merge *vhd_merge_alloc(struct vhd_device *vhd)
 		return NULL;
 	m->vhd = vhd;
 	m->top = vhd->top;
-	spin_lock_init(&m->lock);
-	INIT_LIST_HEAD(&m->held);
-	INIT_LIST_HEAD(&m->reads);
-	INIT_LIST_HEAD(&m->writes);
-	init_waitqueue_head(&m->quiet);
+	vhd_gate_init(&m->gate, "merging", &vhd_merge_gate_ops);
 	m->nr_pieces = DIV_ROUND_UP_ULL(m->top->img.size, VHD_PIECE_BYTES);
 	m->dirty = kvcalloc(BITS_TO_LONGS(m->nr_pieces), sizeof(*m->dirty),
 			    GFP_KERNEL);
@@ -654,15 +546,6 @@ static struct vhd_merge *vhd_merge_new(struct vhd_device *vhd,
 	return ERR_PTR(ret);
 }
 
-/* From now on requests pass the gate, or not any more; none is under way. */
-static void vhd_merge_install(struct vhd_device *vhd, struct vhd_merge *m)
-{
-	unsigned int flags = vhd_freeze_queue(vhd->disk->queue);
-
-	WRITE_ONCE(vhd->merge, m);
-	vhd_unfreeze_queue(vhd->disk->queue, flags);
-}
-
 /* All that the top has.  Blocks that come later are dirt of those who write. */
 static void vhd_merge_mark(struct vhd_merge *m)
 {
@@ -674,9 +557,9 @@ static void vhd_merge_mark(struct vhd_merge *m)
 		if (READ_ONCE(img->bat[block]) == VHD_BAT_UNUSED)
 			continue;
 		first = (u64)block * sectors;
-		spin_lock_irq(&m->lock);
+		spin_lock_irq(&m->gate.lock);
 		vhd_merge_dirty(m, first, first + sectors);
-		spin_unlock_irq(&m->lock);
+		spin_unlock_irq(&m->gate.lock);
 		cond_resched();
 	}
 	WRITE_ONCE(m->vhd->merge_left,
@@ -691,8 +574,9 @@ static struct vhd_merge *vhd_merge_start(struct vhd_device *vhd,
 	int ret;
 
 	lockdep_assert_held(&vhd->set_lock);
-	if (vhd->merge)
-		return ERR_PTR(-EALREADY);
+	if (vhd->gate)
+		return ERR_PTR(vhd->gate->ops == &vhd_merge_gate_ops ?
+			       -EALREADY : -EINPROGRESS);
 	if (!vhd->top->img.writable)
 		return ERR_PTR(-EROFS);
 	if (vhd->nr_layers < 2 ||
@@ -706,7 +590,7 @@ static struct vhd_merge *vhd_merge_start(struct vhd_device *vhd,
 		return ERR_PTR(ret);
 	m = vhd_merge_new(vhd, parent);
 	if (!IS_ERR(m))
-		vhd_merge_install(vhd, m);
+		vhd_gate_install(vhd, &m->gate);
 	return m;
 }
 
@@ -737,14 +621,14 @@ static void vhd_merge_stop(struct vhd_merge *m, int error)
 	struct vhd_device *vhd = m->vhd;
 
 	vhd_merge_pace(m, false);
-	vhd_merge_open(m);
+	vhd_gate_open(&m->gate);
 	if (m->switched)
 		vhd_info(vhd, "merged, goes on in %pD, %llu us of pause\n",
 			 m->into->backing.file, m->pause_ns / 1000);
 	else
 		vhd_merge_undo(m, error);
 	mutex_lock(&vhd->set_lock);
-	vhd_merge_install(vhd, NULL);
+	vhd_gate_install(vhd, NULL);
 	WRITE_ONCE(vhd->merge_total, 0);
 	WRITE_ONCE(vhd->merge_left, 0);
 	if (m->switched)

@@ -75,6 +75,7 @@ static void vhd_reclaim_work(struct work_struct *work)
 		vhd_unmap_release(&rc->layer->img, rc->nr);
 		rc->nr = 0;
 		vhd_writeback_freed(vhd);
+		wake_up(&rc->quiet);
 		if (!vhd_unmap_draining(&rc->layer->img))
 			return;
 	}
@@ -87,9 +88,25 @@ void vhd_reclaim_kick(struct vhd_device *vhd)
 		queue_delayed_work(vhd->wq, &vhd->reclaim.work, 0);
 }
 
+int vhd_reclaim_wait(struct vhd_device *vhd)
+{
+	struct vhd_image *img = &vhd->top->img;
+	unsigned long flags;
+	u64 until;
+
+	spin_lock_irqsave(&img->lock, flags);
+	until = img->space.drained + img->space.draining.nr;
+	spin_unlock_irqrestore(&img->lock, flags);
+	vhd_reclaim_kick(vhd);
+	return wait_event_interruptible(vhd->reclaim.quiet,
+					READ_ONCE(img->space.drained) >= until) ?
+	       -EINTR : 0;
+}
+
 void vhd_reclaim_init(struct vhd_device *vhd)
 {
 	INIT_DELAYED_WORK(&vhd->reclaim.work, vhd_reclaim_work);
+	init_waitqueue_head(&vhd->reclaim.quiet);
 }
 
 void vhd_reclaim_stop(struct vhd_device *vhd)

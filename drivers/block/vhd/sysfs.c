@@ -60,7 +60,7 @@ static const char *vhd_state_name(const struct vhd_device *vhd)
 		return "detaching";
 	if (READ_ONCE(vhd->top->img.failed))
 		return "failed";
-	return READ_ONCE(vhd->merge) ? "merging" : "live";
+	return vhd->gate ? vhd->gate->state : "live";
 }
 
 static struct inode *vhd_inode(const struct vhd_device *vhd)
@@ -192,6 +192,7 @@ VHD_COUNTER(allocations);
 VHD_COUNTER(rollbacks);
 VHD_COUNTER(growths);
 VHD_COUNTER(unmaps);
+VHD_COUNTER(moves);
 VHD_COUNTER(bitmap_hits);
 VHD_COUNTER(bitmap_misses);
 VHD_ATTR(flushes, "%lu\n", READ_ONCE(vhd->wb.nr_flushes));
@@ -201,6 +202,8 @@ VHD_ATTR(discard, "%d\n", vhd->discard);
 VHD_ATTR(merge_total, "%llu\n", READ_ONCE(vhd->merge_total));
 VHD_ATTR(merge_left, "%llu\n", READ_ONCE(vhd->merge_left));
 VHD_ATTR(merges, "%u\n", vhd->merges);
+VHD_ATTR(compact_total, "%u\n", READ_ONCE(vhd->compact_total));
+VHD_ATTR(compact_left, "%u\n", READ_ONCE(vhd->compact_left));
 VHD_ATTR(free_slots, "%u\n", vhd_space_free_slots(&vhd->top->img));
 
 static struct attribute *vhd_attrs[] = {
@@ -241,6 +244,9 @@ static struct attribute *vhd_attrs[] = {
 	&dev_attr_merge_total.attr,
 	&dev_attr_merge_left.attr,
 	&dev_attr_merges.attr,
+	&dev_attr_moves.attr,
+	&dev_attr_compact_total.attr,
+	&dev_attr_compact_left.attr,
 	NULL
 };
 

@@ -64,6 +64,25 @@ TRACE_EVENT(vhd_merge,
 		  __entry->pass, __entry->left, __entry->error)
 );
 
+TRACE_EVENT(vhd_compact,
+	TP_PROTO(struct vhd_device *vhd, u32 dropped, u32 moved, int error),
+	TP_ARGS(vhd, dropped, moved, error),
+	TP_STRUCT__entry(
+		__field(int, index)
+		__field(u32, dropped)
+		__field(u32, moved)
+		__field(int, error)
+	),
+	TP_fast_assign(
+		__entry->index = vhd->index;
+		__entry->dropped = dropped;
+		__entry->moved = moved;
+		__entry->error = error;
+	),
+	TP_printk("vhd%d dropped %u moved %u error %d", __entry->index,
+		  __entry->dropped, __entry->moved, __entry->error)
+);
+
 TRACE_EVENT(vhd_error,
 	TP_PROTO(struct vhd_device *vhd, u32 op, u64 sector, int error),
 	TP_ARGS(vhd, op, sector, error),

@@ -9,7 +9,9 @@
  *	linger.c	when a worker sleeps
  *	writeback.c	commits and growth in the background
  *	reclaim.c	slots that discards have freed
+ *	gate.c		where requests are held up while the device is changed
  *	merge.c		commit of a live device's top into its parent
+ *	compact.c	blocks of zeros go, the last ones move, the file is cut
  *	reshape.c	another size for an attached image
  *	backing.c	the backing file
  *	sysfs.c		/sys/block/vhdN/vhd/
@@ -26,7 +28,7 @@
  *	  vhd_backing.flush_lock	held across a flush
  *	vhd_claims_mutex	inodes in use (backing.c); leaf
  *	vhd_writeback.lock	waiting requests; leaf, interrupts off
- *	vhd_merge.lock		what a merge holds up; leaf, interrupts off
+ *	vhd_gate.lock		requests that are held up; leaf, interrupts off
  *	vhd_image.lock		leaf, interrupts off (core)
  *
  * But for set_lock, shape, mode and flush_lock, none of them is held across add_disk,
@@ -41,6 +43,7 @@
 #include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include <uapi/linux/vhd.h>
@@ -60,7 +63,9 @@
 #define VHD_BOUNCE_SIZE		4096
 
 struct vhd_claim;
-struct vhd_merge;
+struct vhd_cmd;
+struct vhd_device;
+struct vhd_gate;
 
 /**
  * enum vhd_use - what a file is claimed for
@@ -156,7 +161,7 @@ struct vhd_queue {
 /**
  * struct vhd_cmd - a request's private part
  * @node: in vhd_queue.list
- * @wait: in one of vhd_writeback's lists, or in vhd_merge.held
+ * @wait: in one of vhd_writeback's lists, or in vhd_gate.held
  * @work: the slow way
  * @iocb: the transfer in flight
  * @hold: what the core holds for this request
@@ -169,8 +174,8 @@ struct vhd_queue {
  * @nr_bvecs: so many
  * @error: negative errno of the request
  * @starved: the file system had no memory for the part; try again after a while
- * @merging: a merge has let it pass, and is to be told when it ends
- * @passed: in one of vhd_merge's lists, if so
+ * @gated: a gate has let it pass, and is to be told when it ends
+ * @passed: in one of vhd_gate's lists, if so
  * @epoch: of the device when the request began; see reclaim.c
  */
 struct vhd_cmd {
@@ -190,7 +195,7 @@ struct vhd_cmd {
 	u32 nr_bvecs;
 	int error;
 	bool starved;
-	bool merging;
+	bool gated;
 	struct list_head passed;
 	unsigned long epoch;
 };
@@ -244,12 +249,52 @@ struct vhd_writeback {
  * @layer: whose slots they are
  * @nr: so many of the draining ones
  * @epoch: requests of this one and before may still use them
+ * @quiet: some have become free
  */
 struct vhd_reclaim {
 	struct delayed_work work;
 	struct vhd_layer *layer;
 	unsigned long epoch;
 	u32 nr;
+	wait_queue_head_t quiet;
+};
+
+/**
+ * struct vhd_gate_ops - what a gate's owner does besides; under its lock
+ * @holds: are all writes to be held up for now
+ * @passed: a write has been let pass
+ * @ended: and has ended
+ */
+struct vhd_gate_ops {
+	bool (*holds)(struct vhd_gate *gate);
+	void (*passed)(struct vhd_gate *gate, struct request *rq);
+	void (*ended)(struct vhd_gate *gate, struct request *rq);
+};
+
+/**
+ * struct vhd_gate - where requests are held up while a device is changed (gate.c)
+ * @state: of the device meanwhile, for sysfs
+ * @ops: the owner's, or NULL
+ * @lock: all below
+ * @first: first sector of where writes are held up
+ * @end: sector behind
+ * @closed: reads are held up as well
+ * @held: requests that are held up
+ * @reads: under way
+ * @writes: under way
+ * @quiet: a request has ended
+ */
+struct vhd_gate {
+	const char *state;
+	const struct vhd_gate_ops *ops;
+	spinlock_t lock;
+	u64 first;
+	u64 end;
+	bool closed;
+	struct list_head held;
+	struct list_head reads;
+	struct list_head writes;
+	wait_queue_head_t quiet;
 };
 
 /**
@@ -278,12 +323,15 @@ enum vhd_state {
  *	@discard, which changes as @layers do
  * @key: lock class of @lock: a VHD may lie on a file system on a VHD
  * @set_lock: one change of the device at a time
- * @merge: under way, or NULL; requests read it; changed while the queue is frozen
- *	and @set_lock is held.  No other change may begin meanwhile.
- * @merge_total: bytes that it began with; of the merge's
+ * @gate: of a merge or a compaction under way, or NULL; requests read it; changed
+ *	while the queue is frozen and @set_lock and @lock are held.  No other
+ *	change may begin meanwhile.
+ * @merge_total: bytes that a merge began with; of the merge's
  * @merge_left: bytes that it knows it has to copy
  * @merges: how often the device went on in a parent since attach or the last
  *	snapshot; under @lock
+ * @compact_total: blocks that a compaction has to deal with; of the compaction's
+ * @compact_left: so many are left
  * @disk: the block layer's
  * @tag_set: the block layer's
  * @queues: one for each hardware queue
@@ -318,10 +366,12 @@ struct vhd_device {
 	struct mutex lock;
 	struct lock_class_key key;
 	struct mutex set_lock;
-	struct vhd_merge *merge;
+	struct vhd_gate *gate;
 	u64 merge_total;
 	u64 merge_left;
 	unsigned int merges;
+	u32 compact_total;
+	u32 compact_left;
 
 	struct gendisk *disk;
 	struct blk_mq_tag_set tag_set;
@@ -367,7 +417,7 @@ void vhd_device_put(struct vhd_device *vhd);
  * @index: the N of vhdN
  *
  * Return: it, to be given to vhd_device_changed(); -ENODEV, or -EINPROGRESS while
- * a merge is under way, as error pointers.
+ * a merge or a compaction is under way, as error pointers.
  */
 struct vhd_device *vhd_device_change(int index);
 void vhd_device_changed(struct vhd_device *vhd);
@@ -429,19 +479,47 @@ int vhd_load_bitmap(struct vhd_layer *layer, u64 sector);
  */
 void vhd_queues_settle(struct vhd_device *vhd);
 
-/* merge.c */
+/* gate.c */
+/** vhd_gate_init - @state: the device's meanwhile; @ops: or NULL */
+void vhd_gate_init(struct vhd_gate *g, const char *state,
+		   const struct vhd_gate_ops *ops);
+/*
+ * vhd_gate_install - from now on requests pass it; NULL: none any more
+ * With set_lock held; it must be open.  Freezes the queue.
+ */
+void vhd_gate_install(struct vhd_device *vhd, struct vhd_gate *g);
 /**
- * vhd_merge_begin - may this request go on; any context
- * @m: of the device
+ * vhd_gate_begin - may this request go on; any context
+ * @g: of the device
  * @cmd: the request
  *
- * Return: false if the merge keeps it, and lets it go on by vhd_cmd_slow().
+ * Return: false if the gate keeps it, and lets it go on by vhd_cmd_slow().
  */
-bool vhd_merge_begin(struct vhd_merge *m, struct vhd_cmd *cmd);
-/** vhd_merge_end - one that was let pass has ended; any context */
-void vhd_merge_end(struct vhd_merge *m, struct vhd_cmd *cmd);
+bool vhd_gate_begin(struct vhd_gate *g, struct vhd_cmd *cmd);
+/** vhd_gate_end - one that was let pass has ended; any context */
+void vhd_gate_end(struct vhd_gate *g, struct vhd_cmd *cmd);
+/**
+ * vhd_gate_close - hold up writes to some sectors, wait for those under way
+ * @g: the gate
+ * @first: the first sector
+ * @end: the one behind
+ *
+ * vhd_gate_open() is to follow in any case.
+ * Return: 0 or -EINTR.
+ */
+int vhd_gate_close(struct vhd_gate *g, u64 first, u64 end);
+/** vhd_gate_close_all - hold reads up, too, and wait for those under way */
+void vhd_gate_close_all(struct vhd_gate *g);
+/** vhd_gate_open - all go on */
+void vhd_gate_open(struct vhd_gate *g);
+
+/* merge.c */
 /** vhd_device_commit - carry VHD_IOC_COMMIT out */
 int vhd_device_commit(struct vhd_commit_args *args, struct file *parent);
+
+/* compact.c */
+/** vhd_device_compact - carry VHD_IOC_COMPACT out */
+int vhd_device_compact(struct vhd_compact_args *args);
 
 /* linger.c */
 /**
@@ -474,6 +552,11 @@ void vhd_writeback_grow(struct vhd_device *vhd);
 /** vhd_writeback_freed - there are freed slots whose space can be given back */
 void vhd_writeback_freed(struct vhd_device *vhd);
 /*
+ * vhd_writeback_punch - wait until the space of freed slots is given back
+ * While that is under way they are in no list of free ones.  Process context.
+ */
+void vhd_writeback_punch(struct vhd_device *vhd);
+/*
  * vhd_writeback_sync - commit what completed before the call and wait
  * Process context.  Return: 0 or the error of the commit.
  */
@@ -493,6 +576,15 @@ void vhd_reclaim_init(struct vhd_device *vhd);
 void vhd_reclaim_stop(struct vhd_device *vhd);
 /** vhd_reclaim_kick - a commit may have left draining slots; any context */
 void vhd_reclaim_kick(struct vhd_device *vhd);
+/**
+ * vhd_reclaim_wait - until the slots that are draining now are free
+ * @vhd: the device
+ *
+ * Process context; no request may be held up by the caller.
+ *
+ * Return: 0 or -EINTR.
+ */
+int vhd_reclaim_wait(struct vhd_device *vhd);
 
 /* reshape.c */
 /** vhd_device_resize - carry VHD_IOC_RESIZE out */
@@ -524,7 +616,11 @@ void vhd_backing_buf_free(void *buf, size_t len);
 bool vhd_backing_same(const struct vhd_backing *b, struct file *file);
 /** vhd_backing_demote - from now on a parent: others may have it as one, too */
 void vhd_backing_demote(struct vhd_backing *b);
-/** vhd_backing_run - run a plan to its end; process context, noio inside */
+/*
+ * vhd_backing_run - run a plan to its end; process context, noio inside
+ * @bounce: of VHD_BOUNCE_SIZE, for what is written; NULL if all that the plan
+ * reads and writes has memory of vhd_backing_buf_alloc().
+ */
 int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan,
 		    void *bounce);
 /** vhd_backing_run_buffered - the same by the page cache, for opening */

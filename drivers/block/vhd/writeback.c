@@ -286,6 +286,21 @@ void vhd_writeback_freed(struct vhd_device *vhd)
 		queue_work(vhd->wq, &vhd->wb.grow_work);
 }
 
+/* Of more than so many slots somebody goes on giving blocks back. */
+#define VHD_PUNCH_ROUNDS	64
+
+void vhd_writeback_punch(struct vhd_device *vhd)
+{
+	unsigned int i;
+
+	flush_work(&vhd->wb.grow_work);
+	for (i = 0; i < VHD_PUNCH_ROUNDS && vhd_may_punch(vhd) &&
+	     !READ_ONCE(vhd->top->img.failed); i++) {
+		queue_work(vhd->wq, &vhd->wb.grow_work);
+		flush_work(&vhd->wb.grow_work);
+	}
+}
+
 void vhd_writeback_grow(struct vhd_device *vhd)
 {
 	if (!vhd_space_low(&vhd->top->img))

@@ -134,7 +134,7 @@ struct vhd_detach_args {
  *
  * ENODEV no such device; EBUSY it is open (read-only, partitions in use); EROFS
  * the image was attached read-only; EOPNOTSUPP no direct I/O on this file;
- * EINPROGRESS a VHD_IOC_COMMIT is under way.
+ * EINPROGRESS a VHD_IOC_COMMIT or VHD_IOC_COMPACT is under way.
  */
 struct vhd_set_args {
 	__u32	size;
@@ -167,7 +167,7 @@ struct vhd_set_args {
  *
  * ENODEV no such device; EROFS attached read-only; EINVAL a child that does not
  * fit; ENXIO made for another image; EBUSY child in use; EINPROGRESS a
- * VHD_IOC_COMMIT is under way; EIO the device has failed; and those of
+ * VHD_IOC_COMMIT or VHD_IOC_COMPACT is under way; EIO the device has failed; and those of
  * VHD_IOC_ATTACH.  After it there is a change event of the device and its
  * partitions: the image's id is another one.
  */
@@ -208,8 +208,8 @@ struct vhd_snapshot_args {
  *
  * ENODEV no such device; EROFS attached read-only; EINVAL the image has no
  * parent, or it is another file, or smaller; EBUSY the parent is in use by
- * another device; EALREADY this call is under way; EINTR; ENOSPC and EIO of the
- * parent; EIO the device has failed; and those of VHD_IOC_ATTACH.
+ * another device; EALREADY this call is under way, EINPROGRESS a VHD_IOC_COMPACT;
+ * EINTR; ENOSPC and EIO of the parent; EIO the device has failed; and those of VHD_IOC_ATTACH.
  */
 struct vhd_commit_args {
 	__u32	size;
@@ -244,7 +244,7 @@ struct vhd_commit_args {
  * ENODEV no such device; EROFS read-only; EOPNOTSUPP differencing, or of the
  * geometry's size, or with a saved state, or a table of blktap's that cannot
  * move; EINVAL size; EFBIG more than an image can have; EBUSY in use; EINPROGRESS a
- * VHD_IOC_COMMIT is under way; ENOTEMPTY allocated blocks would be cut off; EUCLEAN
+ * VHD_IOC_COMMIT or VHD_IOC_COMPACT is under way; ENOTEMPTY allocated blocks would be cut off; EUCLEAN
  * damaged ones; ENOSPC, ENOMEM, EIO.
  */
 struct vhd_resize_args {
@@ -255,11 +255,54 @@ struct vhd_resize_args {
 	__u64	bytes;
 };
 
+/* vhd_compact_args.flags */
+/* Also read what is no hole of the file, to find blocks of zeros. */
+#define VHD_COMPACT_ZERO	(1U << 0)
+
+#define VHD_COMPACT_FLAGS	0x1U
+
+/**
+ * struct vhd_compact_args - VHD_IOC_COMPACT: make the file as small as what it
+ *	holds
+ * @size: bytes of this struct as the caller knows it
+ * @flags: VHD_COMPACT_*
+ * @index: N of /dev/vhdN
+ * @reserved: zero
+ * @rate: bytes to be read and written in a second, at most; 0: no bound but that
+ *	one transfer, of at most 64 KiB, is under way at a time
+ * @dropped: out: blocks that have no slot any more
+ * @moved: out: blocks that have another one
+ *
+ * The device may be in use.  Blocks of a dynamic image that read as zeros lose
+ * their slots, of a differencing one those of which the image has nothing; then
+ * the last blocks of the file move into free slots before them, and the file is
+ * cut behind the last.  Writes to a block wait while it is looked at or moves.
+ * How far it is tell compact_total and compact_left in sysfs.
+ *
+ * A signal (EINTR), an error or a crash leaves the image whole, each block at its
+ * old or its new place; the call can be made again, and goes on.  Meanwhile
+ * VHD_IOC_SET, VHD_IOC_SNAPSHOT, VHD_IOC_COMMIT and VHD_IOC_RESIZE are EINPROGRESS,
+ * this call is EALREADY, and VHD_IOC_DETACH is EBUSY, or is deferred.
+ *
+ * ENODEV no such device; EROFS read-only; EOPNOTSUPP a fixed image; EALREADY this
+ * call is under way; EINPROGRESS a VHD_IOC_COMMIT is; EINTR; ENOSPC, ENOMEM, EIO.
+ */
+struct vhd_compact_args {
+	__u32	size;
+	__u32	flags;
+	__s32	index;
+	__u32	reserved;
+	__u64	rate;
+	__u32	dropped;
+	__u32	moved;
+};
+
 #define VHD_IOC_ATTACH	_IOWR(VHD_IOC_MAGIC, 0, struct vhd_attach_args)
 #define VHD_IOC_DETACH	_IOWR(VHD_IOC_MAGIC, 1, struct vhd_detach_args)
 #define VHD_IOC_SET	_IOWR(VHD_IOC_MAGIC, 2, struct vhd_set_args)
 #define VHD_IOC_SNAPSHOT _IOWR(VHD_IOC_MAGIC, 3, struct vhd_snapshot_args)
 #define VHD_IOC_COMMIT	_IOWR(VHD_IOC_MAGIC, 4, struct vhd_commit_args)
 #define VHD_IOC_RESIZE	_IOWR(VHD_IOC_MAGIC, 5, struct vhd_resize_args)
+#define VHD_IOC_COMPACT	_IOWR(VHD_IOC_MAGIC, 6, struct vhd_compact_args)
 
 #endif /* _UAPI_LINUX_VHD_H */
