@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "chain.h"
 #include "compact.h"
+#include "compact_device.h"
 #include "disk.h"
 #include "meter.h"
 #include "report.h"
@@ -11,22 +13,26 @@
 
 enum {
 	OPT_ZERO = OPT_LONG,
+	OPT_RATE,
 };
 
 static const struct option options[] = {
 	{ "zero", no_argument, NULL, OPT_ZERO },
+	{ "rate", required_argument, NULL, OPT_RATE },
 	COMMON_OPTIONS
 };
 
 static const char help[] =
-	"compact [--zero] IMAGE\n"
+	"compact [--zero] [--rate SIZE] IMAGE|DEVICE\n"
 	"\n"
 	"Make an image file as small as what it holds: drop blocks that are holes of\n"
 	"the file, move the last blocks into the gaps, cut the rest off.  Whatever\n"
-	"interrupts this, the image holds the same, and another run goes on.  The\n"
-	"image must not be attached.\n"
+	"interrupts this, the image holds the same, and another run goes on.  A DEVICE\n"
+	"is compacted while it is in use.\n"
 	"\n"
-	"     --zero                  read everything, and drop blocks of zeros too\n";
+	"     --zero                  read everything, and drop blocks of zeros too\n"
+	"     --rate SIZE             of a DEVICE: read and write so much in a second, at\n"
+	"                             most; without it one transfer at a time is the bound\n";
 
 static int report_compact(const char *path, int err)
 {
@@ -65,25 +71,44 @@ static int compact(struct vhd_compact *c)
 	return VHDCTL_OK;
 }
 
-static int run_compact(int argc, char **argv)
+static int compact_image(const char *path, bool zero)
 {
-	struct vhd_compact c = { };
-	int o, code;
+	struct vhd_compact c = { .zero = zero };
+	int code;
 
-	while ((o = next_option(&cmd_compact, argc, argv, COMMON_SHORT,
-				options)) != -1)
-		c.zero = true;
-	if (argc - optind != 1)
-		return usage_error(&cmd_compact, "expected one IMAGE");
 	c.source = calloc(1, sizeof(*c.source));
 	if (!c.source)
-		return error_errno(argv[optind], "cannot open", -ENOMEM);
-	code = open_exclusive(c.source, argv[optind]);
+		return error_errno(path, "cannot open", -ENOMEM);
+	code = open_exclusive(c.source, path);
 	if (!code)
 		code = compact(&c);
 	vhd_source_close(c.source);
 	free(c.source);
 	return code;
+}
+
+static int run_compact(int argc, char **argv)
+{
+	bool zero = false;
+	u64 rate = 0;
+	int o;
+
+	while ((o = next_option(&cmd_compact, argc, argv, COMMON_SHORT,
+				options)) != -1) {
+		if (o == OPT_ZERO)
+			zero = true;
+		else if (parse_size(optarg, &rate) || !rate)
+			return usage_error(&cmd_compact,
+					   "--rate: found \"%s\", expected a size",
+					   optarg);
+	}
+	if (argc - optind != 1)
+		return usage_error(&cmd_compact, "expected one IMAGE or DEVICE");
+	if (is_device(argv[optind]))
+		return compact_device(argv[optind], zero, rate);
+	if (rate)
+		return usage_error(&cmd_compact, "--rate is for a DEVICE");
+	return compact_image(argv[optind], zero);
 }
 
 const struct command cmd_compact = {

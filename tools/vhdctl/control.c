@@ -175,7 +175,11 @@ void nodes_follow(const struct device *d)
 
 int device_merging(const struct device *d)
 {
-	error_msg(d->name, "a commit is under way; when it has ended, or was interrupted, try again");
+	char state[16];
+
+	device_attr(d, "vhd/state", state, sizeof(state));
+	error_msg(d->name, "a %s is under way; when it has ended, or was interrupted, try again",
+		  strcmp(state, "compacting") ? "commit" : "compaction");
 	return VHDCTL_BUSY;
 }
 

@@ -87,7 +87,7 @@ static int detach_busy(const struct device *d)
 	char state[16];
 
 	device_attr(d, "vhd/state", state, sizeof(state));
-	if (!strcmp(state, "merging"))
+	if (!strcmp(state, "merging") || !strcmp(state, "compacting"))
 		return device_merging(d);
 	error_msg(d->name, "is in use; --wait waits, --deferred detaches when it is free");
 	if (!holders_print(d))

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/vhd.h>
@@ -16,12 +13,9 @@
 #include "live.h"
 #include "lock.h"
 #include "meter.h"
-#include "progress.h"
 #include "report.h"
 #include "vhdctl.h"
-
-/* How often the driver is asked how far it is. */
-#define LOOK_MS		200
+#include "watch.h"
 
 /* ---- before ---------------------------------------------------------- */
 
@@ -158,53 +152,6 @@ static int prepare(const struct device *d, struct vhd_layers *c,
 
 /* ---- the merge ------------------------------------------------------- */
 
-/** struct watch - the driver counts; this carries it to the meter */
-struct watch {
-	const struct device *device;
-	pthread_t thread;
-	bool running;
-	volatile bool stop;
-};
-
-static void *watch_thread(void *arg)
-{
-	struct timespec ts = { .tv_nsec = LOOK_MS * 1000000L };
-	struct watch *w = arg;
-	u64 total = 0, left;
-
-	while (!w->stop) {
-		left = device_number(w->device, "vhd/merge_left");
-		if (!total) {
-			total = device_number(w->device, "vhd/merge_total");
-			vhd_progress_begin(total);
-		}
-		/* What is written meanwhile has to be copied again. */
-		if (left <= total)
-			vhd_progress_set(total - left);
-		nanosleep(&ts, NULL);
-	}
-	vhd_progress_set(total);
-	return NULL;
-}
-
-static void watch_start(struct watch *w)
-{
-	sigset_t all, old;
-
-	vhd_progress_begin(0);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
-	w->running = !pthread_create(&w->thread, NULL, watch_thread, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-static void watch_stop(struct watch *w)
-{
-	w->stop = true;
-	if (w->running)
-		pthread_join(w->thread, NULL);
-}
-
 static int commit_ioctl(const struct device *d, int control, int parent,
 			u64 *pause_ns)
 {
@@ -213,7 +160,11 @@ static int commit_ioctl(const struct device *d, int control, int parent,
 		.index = d->index,
 		.parent_fd = parent,
 	};
-	struct watch w = { .device = d };
+	struct watch w = {
+		.device = d,
+		.total = "vhd/merge_total",
+		.left = "vhd/merge_left",
+	};
 	int err = 0;
 
 	watch_start(&w);
@@ -235,6 +186,8 @@ static int report_commit(const struct device *d, const char *parent, int err)
 	case -EALREADY:
 		error_msg(d->name, "is being merged already");
 		return VHDCTL_BUSY;
+	case -EINPROGRESS:
+		return device_merging(d);
 	case -EBUSY:
 		error_msg(parent, "is in use by another device");
 		return VHDCTL_BUSY;
