@@ -93,10 +93,12 @@ static int put_layer(u8 *buf, size_t *len, const struct vhd_file *f)
 static int write_new(const char *path, const struct pending_head *h,
 		     const u8 *items)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-		      0600);
-	int err;
+	int fd, err;
 
+	/* One that a crash has left; nobody else's is written to. */
+	if (unlink(path) && errno != ENOENT)
+		return -errno;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	err = vhd_pwrite(fd, h, sizeof(*h), 0);
