@@ -99,22 +99,18 @@ t_no_bvecs() {
 
 # Bitmaps are given back when the kernel wants memory, and read again
 bitmaps_over() { # BLOCKS: a child that has a bit of each
-	local i
 	create --size 60M base.vhd
 	attach base.vhd
 	vhdio write "$DEV" 1 0 $((60 * 2048)) -b 256
 	detach
 	create --type diff --block-size 512K --parent base.vhd kid.vhd
 	attach kid.vhd
-	for ((i = 0; i < $1; i++)); do vhdio write "$DEV" 2 $((i * 1024 + 8)) 8; done
+	vhdio write "$DEV" 2 8 $(($1 * 1024 - 16)) -b 8 -p 1024
 }
 misses() { cat "/sys/block/${DEV#/dev/}/vhd/bitmap_misses"; }
 look() { # BLOCKS
-	local i
-	for ((i = 0; i < $1; i++)); do
-		vhdio verify "$DEV" 2 $((i * 1024 + 8)) 8
-		vhdio verify "$DEV" 1 $((i * 1024 + 16)) 8
-	done
+	vhdio verify "$DEV" 2 8 $(($1 * 1024 - 16)) -b 8 -p 1024
+	vhdio verify "$DEV" 1 16 $(($1 * 1024 - 24)) -b 8 -p 1024
 }
 t_bitmaps_are_given_back() {
 	local before after
@@ -134,22 +130,23 @@ t_bitmaps_are_given_back() {
 	sound kid.vhd
 }
 
-# While they are read, written and committed
+# While they are read, written and committed. Few rounds: each makes programs be
+# looked up anew, too
 t_bitmaps_are_given_back_in_use() {
 	local pids=() pid i
 	bitmaps_over 40
 	for i in 1 2 3; do
-		(for n in {1..6}; do vhdio write "$DEV" $((10 * n + i)) $((i * 20000)) 10000 -b 3 -p 7 -t 2 -r -d -f; done) & pids+=($!)
+		(for n in 1 2; do vhdio write "$DEV" $((10 * n + i)) $((i * 20000)) 3000 -b 3 -p 11 -t 2 -r -d -f; done) & pids+=($!)
 	done
-	while kill -0 "${pids[0]}" 2>/dev/null; do
+	for i in 1 2 3 4; do
 		echo 2 > /proc/sys/vm/drop_caches
 		vhdio verify "$DEV" 1 100000 5000 -b 100
 	done
 	for pid in "${pids[@]}"; do wait "$pid"; done
-	for i in 1 2 3; do vhdio verify "$DEV" $((60 + i)) $((i * 20000)) 10000 -b 3 -p 7; done
+	for i in 1 2 3; do vhdio verify "$DEV" $((20 + i)) $((i * 20000)) 3000 -b 3 -p 11; done
 	detach
 	attach kid.vhd
-	for i in 1 2 3; do vhdio verify "$DEV" $((60 + i)) $((i * 20000)) 10000 -b 3 -p 7; done
+	for i in 1 2 3; do vhdio verify "$DEV" $((20 + i)) $((i * 20000)) 3000 -b 3 -p 11; done
 	detach
 	sound kid.vhd
 }

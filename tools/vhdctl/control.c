@@ -129,14 +129,17 @@ static bool udev_follows(struct udev *udev, const struct device *d, dev_t dev)
 {
 	struct udev_device *u = udev_device_new_from_devnum(udev, 'b', dev);
 	const char *noted = NULL;
+	bool follows;
 	char id[40];
 
 	if (u)
 		noted = udev_device_get_property_value(u, "ID_SERIAL");
 	if (device_attr(d, "vhd/uuid", id, sizeof(id)))
 		noted = NULL;
+	follows = !noted || !strcmp(noted, id);
+	/* What was noted goes with it. */
 	udev_device_unref(u);
-	return !noted || !strcmp(noted, id);
+	return follows;
 }
 
 static bool udev_follows_all(struct udev *udev, const struct device *d,
