@@ -64,8 +64,9 @@ t_grow_odd() {
 	detach
 }
 
-# Step by step to the largest there is, the file system mounted and grown
-t_grow_mounted() {
+# Step by step to the largest there is and back, with a file system mounted that
+# knows nothing of it; and once more with one that grows
+t_mounted() {
 	local s fs=xfs
 	command -v mkfs.xfs xfs_growfs >/dev/null && requires_module xfs xfs || fs=ext4
 	create --size 1G a.vhd
@@ -74,6 +75,14 @@ t_grow_mounted() {
 	mount "$DEV" mnt
 	dd if=/dev/urandom of=mnt/a bs=1M count=20 conv=fsync status=none
 	md5sum mnt/a > a.md5
+	for s in 1100M 10G 300G 2040G 1000G 300G 10G 1G; do
+		resize --shrink --force "$DEV" $s
+		dd if=/dev/urandom of=mnt/c.$s bs=1M count=2 conv=fsync status=none
+		echo 3 > /proc/sys/vm/drop_caches
+		md5sum -c --quiet a.md5
+	done
+	size_is $((1 << 30))
+	rm mnt/c.*
 	for s in 1100M 10G 300G 2040G; do
 		dd if=/dev/urandom of=mnt/b bs=1M count=4 status=none
 		resize "$DEV" $s
@@ -147,6 +156,44 @@ t_fixed() {
 	[ "$(stat -c %s a.vhd)" = $((5 * MIB + 512)) ] || fail "the file has $(stat -c %s a.vhd) bytes"
 }
 
+# The top of a chain, in the middle of a block; what is new is in no parent
+t_differencing() {
+	create --size $((3 * MIB + 512)) a.vhd
+	attach a.vhd
+	vhdio write "$DEV" 7 0 6145 -b 61 -d
+	detach
+	create --type diff --parent a.vhd b.vhd
+	create --type diff --parent b.vhd c.vhd
+	attach c.vhd
+	vhdio write "$DEV" 8 100 50 -d
+	vhdio write "$DEV" 8 6144 1 -d
+	resize "$DEV" $((4 * MIB))
+	vhdio verify "$DEV" 0 6145 2047 -b 61
+	vhdio write "$DEV" 9 7000 9 -d
+	# Its table moves
+	resize "$DEV" 40G
+	size_is $((40 << 30))
+	differs_from_parent
+	vhdio verify "$DEV" 0 $(((40 << 21) - 4096)) 4096 -b 256
+	vhdio write "$DEV" 5 $(((40 << 21) - 4096)) 4096 -b 256 -d -f
+	detach
+	vhdctl check --chain c.vhd || [ $? = 3 ]
+	attach c.vhd
+	size_is $((40 << 30))
+	differs_from_parent
+	vhdio verify "$DEV" 5 $(((40 << 21) - 4096)) 4096 -b 256
+	detach
+}
+differs_from_parent() {
+	vhdio verify "$DEV" 7 0 100 -b 10
+	vhdio verify "$DEV" 8 100 50 -b 10
+	vhdio verify "$DEV" 7 150 5994 -b 9
+	vhdio verify "$DEV" 8 6144 1
+	vhdio verify "$DEV" 0 6145 855 -b 9
+	vhdio verify "$DEV" 9 7000 9
+	vhdio verify "$DEV" 0 7009 4096 -b 8
+}
+
 t_refused() {
 	create --size 10M a.vhd
 	create --type diff --parent a.vhd b.vhd
@@ -154,9 +201,15 @@ t_refused() {
 	expect_fail 5 'depend' vhdctl resize "$DEV" 20M
 	detach
 	attach b.vhd
-	expect_fail 4 'differencing' vhdctl resize "$DEV" 20M
+	expect_fail 4 'differencing' vhdctl resize --shrink --force "$DEV" 5M
+	size_is $((10 * MIB))
 	detach
-	rm b.vhd
+	create --type diff --size 8M --parent a.vhd c.vhd
+	attach c.vhd
+	expect_fail 4 'whose parent is larger' vhdctl resize "$DEV" 9M
+	size_is $((8 * MIB))
+	detach
+	rm b.vhd c.vhd
 	attach -r a.vhd
 	expect_fail 4 'read-only' vhdctl resize "$DEV" 20M
 	detach

@@ -101,7 +101,6 @@ for at in (0, tail):
 	unchanged a.vhd saved.vhd -- resize_refused
 	vhdctl create --parent a.vhd child.vhd
 	unchanged a.vhd child.vhd -- expect_fail 5 'depend on it' vhdctl resize a.vhd 1G
-	unchanged a.vhd child.vhd -- expect_fail 4 'differencing' vhdctl resize child.vhd 1G
 	vhdctl resize --force a.vhd 1G
 }
 resize_refused() {
@@ -119,6 +118,46 @@ resize_refused() {
 	expect_fail 5 'in use' vhdctl resize a.vhd 1G
 	expect_fail 5 'in use' vhdctl compact a.vhd
 	wait
+}
+
+# Larger than its parent: zeros behind that one's end
+t_differencing() {
+	vhdmake dynamic base.vhd $((8 * MIB)) block=524288 blocks=3,0,15 seed=1 raw=base.raw
+	vhdmake diff kid.vhd $((8 * MIB)) parent=base.vhd name=base.vhd block=524288 blocks=1,3,15 bits=half seed=2 praw=base.raw raw=want.raw uid=11111111111111111111111111111111
+	for size in $((9 * MIB)) $((300 * MIB + 512)); do
+		unchanged base.vhd -- vhdctl resize -q kid.vhd $size
+		truncate -s $size want.raw
+		vhdctl compare -q --strict want.raw kid.vhd
+		vhdctl check --chain kid.vhd || [ $? = 3 ]
+	done
+	expect_fail 0 'Windows will refuse' vhdctl resize kid.vhd 301M
+	unchanged kid.vhd -- expect_fail 4 'only become larger' vhdctl resize --shrink --force kid.vhd 8M
+	# A parent that is larger would show what it has there
+	vhdmake diff small.vhd $((5 * MIB)) parent=base.vhd name=base.vhd block=524288 blocks=1 seed=3 uid=22222222222222222222222222222222
+	unchanged small.vhd -- expect_fail 4 'has 8388608 bytes, more than' vhdctl resize small.vhd 8M
+	mkdir else
+	mv base.vhd else/
+	unchanged kid.vhd -- expect_fail 4 'not found' vhdctl resize kid.vhd 400M
+	resize --parent else/base.vhd kid.vhd 400M
+	unchanged else/base.vhd -- expect_fail 1 'no differencing image' vhdctl resize --parent kid.vhd else/base.vhd 400M
+}
+
+# The size of the file has come without the footer that was written there
+t_fixed_without_footer() {
+	vhdmake fixed a.vhd $((3 * MIB)) seed=4
+	cp a.vhd want.vhd
+	truncate -s 2G a.vhd
+	expect_fail 2 'finds the footer' vhdctl check a.vhd
+	vhdctl check --repair a.vhd
+	cmp a.vhd want.vhd
+	vhdctl check --undo a.vhd.vhd-undo a.vhd
+	[ "$(stat -c %s a.vhd)" = $((2 << 30)) ] || fail "undone: $(stat -c %s a.vhd) bytes"
+	# Not a footer that somebody's data end with
+	cp want.vhd b.vhd
+	dd if=want.vhd of=b.vhd bs=512 skip=6144 seek=6100 conv=notrunc status=none
+	truncate -s $((6101 * 512)) b.vhd
+	truncate -s 4M b.vhd
+	unchanged b.vhd -- expect_fail 2 'no-footer' vhdctl check --repair b.vhd
 }
 
 # --- compact ------------------------------------------------------------------

@@ -281,6 +281,21 @@ static bool check_size(struct checker *c, const struct vhd_image *img)
 		     (unsigned long long)sectors, c->m->nr, c->most);
 }
 
+/* What the disk has grown by, if it has. */
+static bool check_more(struct checker *c, const struct disk_file *f,
+		       struct vhd_image *img)
+{
+	u32 per = c->m->block_sectors, end = img->size / VHD_SECTOR_SIZE;
+	u32 sector, n;
+
+	for (sector = c->m->nr; c->grows && sector < end; sector += n) {
+		n = min(per - sector % per, end - sector);
+		if (!check_range(c, f, img, sector, n))
+			return false;
+	}
+	return true;
+}
+
 static bool check_opened(struct checker *c, const struct disk_file *f,
 			 struct vhd_image *img, int ret)
 {
@@ -290,17 +305,42 @@ static bool check_opened(struct checker *c, const struct disk_file *f,
 		return wrong(c, "opening: error %d,%s", ret,
 			     finding_names(c, names, sizeof(names)));
 	return check_findings(c) && check_size(c, img) &&
-	       check_image(c, f, img) &&
+	       check_image(c, f, img) && check_more(c, f, img) &&
 	       check_bitmaps(c, f, img);
+}
+
+/*
+ * A fixed image has no copy of its footer.  It can be mended if the file ends
+ * with one but for zeros, which stands where its disk ends.
+ */
+static int open_behind_zeros(struct checker *c, const struct disk_file *f,
+			     struct vhd_image *img, struct disk_file *view)
+{
+	u64 end = f->size / VHD_SECTOR_SIZE;
+	int ret;
+
+	while (end && !file_id(f, end - 1))
+		end--;
+	*view = *f;
+	view->size = end * VHD_SECTOR_SIZE;
+	ret = open_file(c, view, img, VHD_OPEN_WRITE);
+	return !ret && img->size != view->size - VHD_SECTOR_SIZE ? -EUCLEAN :
+								   ret;
 }
 
 static bool check_top(struct checker *c, const struct disk_file *f)
 {
+	struct disk_file view;
 	struct vhd_image img;
 	bool ok;
 	int ret;
 
 	ret = open_file(c, f, &img, VHD_OPEN_WRITE);
+	if (c->hollow && ret == -EMEDIUMTYPE) {
+		vhd_image_free(&img);
+		ret = open_behind_zeros(c, f, &img, &view);
+		f = &view;
+	}
 	if ((c->hollow || c->resizing) && ret == -EROFS) {
 		vhd_image_free(&img);
 		ret = open_file(c, f, &img, 0);

@@ -28,6 +28,7 @@ struct findings {
  * @hollow: the size may have come without its footer: then the image need be
  *	readable only
  * @resizing: the copy of the footer may be blank: the same
+ * @grows: what is behind the sectors of the model holds zeros
  * @most: sectors that it may have, if not as many as the model has; or 0
  * @found: out: what each sector holds; or NULL
  * @codes: out: findings
@@ -42,6 +43,7 @@ struct checker {
 	struct vhd_image *lower_img;
 	bool hollow;
 	bool resizing;
+	bool grows;
 	u32 most;
 	u32 *found;
 	char why[MAX_WHY];

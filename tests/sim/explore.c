@@ -124,8 +124,7 @@ static bool one_state(struct explorer *e, enum crash_mode mode, u32 nr)
 {
 	u64 seed = (e->seed ^ (e->moment << 8) ^ nr) * 0xD6E8FEB86659FD93ULL;
 	struct checker *c = &e->s.check;
-	/* A fixed image that grows has its only footer at the new end. */
-	bool loose = e->loose && dice(&seed, 2) && e->s.img.bat;
+	bool loose = e->loose && dice(&seed, 2);
 	/* With a blank copy of the footer it cannot be written to. */
 	bool recovers = !dice(&seed, e->recover_every) && !c->resizing, ok;
 
@@ -134,6 +133,8 @@ static bool one_state(struct explorer *e, enum crash_mode mode, u32 nr)
 	c->hollow = disk_crash(&e->s.disk, mode, loose, &seed, &e->state);
 	lower_state(e, mode, seed);
 	e->s.tally.hollow_states += c->hollow;
+	if (c->resizing)
+		e->s.tally.in_resize[e->s.resize_kind]++;
 	c->found = recovers && !c->hollow ? e->found : NULL;
 	ok = check_file(c, &e->state);
 	if (!ok)

@@ -37,15 +37,24 @@ const struct layout layouts[] = {
 	{ "footer-511", DYNAMIC(512, 4, 20), .mapped = 1, .short_footer = true },
 	{ "fixed", .type = VHD_TYPE_FIXED, .block_size = 512 << 10,
 	  .blocks = 1, .extra = 77 },
+	{ "tight-512k", DYNAMIC(512, 6, 40), .mapped = 4, .foreign = true,
+	  .tight = true },
+	{ "diff-tight-512k", DIFF(512, 6, 40), .mapped = 3, .foreign = true,
+	  .tight = true },
+	{ "fixed-small", .type = VHD_TYPE_FIXED, .block_size = 512 << 10,
+	  .extra = 33 },
 };
 
-const u32 nr_layouts = ARRAY_SIZE(layouts);
+#define NR_MORE 3
+
+const u32 nr_layouts = ARRAY_SIZE(layouts) - NR_MORE;
+const u32 nr_all_layouts = ARRAY_SIZE(layouts);
 
 const struct layout *layout_find(const char *name)
 {
 	u32 i;
 
-	for (i = 0; i < nr_layouts; i++)
+	for (i = 0; i < nr_all_layouts; i++)
 		if (!strcmp(layouts[i].name, name))
 			return &layouts[i];
 	return NULL;
@@ -132,7 +141,8 @@ static void place_blocks(struct building *b)
 			block = dice(&b->seed, entries);
 		} while (b->bat[block] != cpu_to_be32(VHD_BAT_UNUSED));
 		if (b->l->foreign)
-			b->end += dice(&b->seed, 9) * VHD_SECTOR_SIZE;
+			b->end += b->l->tight && !i ? 0 :
+				  dice(&b->seed, 9) * VHD_SECTOR_SIZE;
 		else
 			b->end = vhd_tail_pos(b->end);
 		place_block(b, block);
@@ -164,8 +174,10 @@ static void build_dynamic(struct building *b, struct vhd_footer *f,
 	u32 i;
 
 	memset(b->bat, 0xFF, sizeof(b->bat));
-	if (b->l->type == VHD_TYPE_DIFFERENCING)
+	if (b->l->type == VHD_TYPE_DIFFERENCING) {
 		b->m->parent = pool_data(b->d->pool, b->m->nr);
+		b->m->parent_nr = b->m->nr;
+	}
 	for (i = 0; i < b->m->nr; i++)
 		b->m->floor[i] = model_absent(b->m, i);
 	vhd_make_header(&h, new, table);

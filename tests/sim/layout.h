@@ -21,6 +21,7 @@
  * @stale: slots full of garbage between the last block and the footer
  * @surplus: entries of the table beyond what the disk needs
  * @short_footer: 511 bytes
+ * @tight: the first block lies right behind the table, which has no room to grow
  */
 struct layout {
 	const char *name;
@@ -33,10 +34,13 @@ struct layout {
 	u32 stale;
 	u32 surplus;
 	bool short_footer;
+	bool tight;
 };
 
+/* Behind the first @nr_layouts are some more, up to @nr_all_layouts, for resizes. */
 extern const struct layout layouts[];
 extern const u32 nr_layouts;
+extern const u32 nr_all_layouts;
 
 /** layout_find - by name, or NULL */
 const struct layout *layout_find(const char *name);

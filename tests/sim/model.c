@@ -30,6 +30,7 @@ void model_init(struct model *m, u32 sectors, u32 block_sectors)
 	m->block_sectors = block_sectors;
 	m->nr_cells = 0;
 	m->parent = 0;
+	m->parent_nr = 0;
 	m->chained = false;
 }
 
@@ -196,7 +197,7 @@ u32 model_absent(const struct model *m, u32 sector)
 {
 	if (m->chained)
 		return m->below[sector];
-	return m->parent ? m->parent + sector : 0;
+	return sector < m->parent_nr ? m->parent + sector : 0;
 }
 
 u32 model_now(const struct model *m, u32 sector)

@@ -36,6 +36,7 @@ struct cell {
  * @floor: the flushed value of each sector
  * @slot: index of its cell, + 1
  * @parent: a differencing image: the parent's sector n holds this and n; else 0
+ * @parent_nr: sectors that the parent has
  * @chained: its parent is a former top: @below is what that one shows
  * @foreign: blocks that others made: their bitmaps may have clear bits
  */
@@ -47,6 +48,7 @@ struct model {
 	u32 block_sectors;
 	u32 nr_cells;
 	u32 parent;
+	u32 parent_nr;
 	bool chained;
 	u32 *below;
 	struct cell *cells;

@@ -20,6 +20,7 @@ static const char * const names[NR_STEP_KINDS] = {
  * @snapshots: there are some
  * @resizes: there are some
  * @compacts: there are some
+ * @many: resizes
  * @crashes: more of them mean fewer ends of sessions
  * @blocks: requests go to so many blocks, from @first on
  */
@@ -30,6 +31,7 @@ struct writer {
 	bool snapshots;
 	bool resizes;
 	bool compacts;
+	bool many;
 	u32 crashes;
 	u32 first;
 	u32 blocks;
@@ -234,6 +236,7 @@ static void add_snapshot(struct writer *w)
 static void add_resize(struct writer *w)
 {
 	u32 faults = 0;
+	u32 how;
 
 	add_request(w, true);
 	add_run(w, 12);
@@ -245,7 +248,11 @@ static void add_resize(struct writer *w)
 		add_fault(w);
 	if (!dice(&w->seed, 3))
 		add_zero(w);
-	add(w, STEP_RESIZE, dice(&w->seed, 1 << 30), dice(&w->seed, 5),
+	how = dice(&w->seed, 5);
+	/* Without padding behind it a larger table has to move. */
+	if (w->many && w->p->layout->tight && dice(&w->seed, 2))
+		how = 2;
+	add(w, STEP_RESIZE, dice(&w->seed, 1 << 30), how,
 	    1 + dice(&w->seed, 1 << 13), faults);
 	add_request(w, true);
 	add_run(w, 12);
@@ -279,6 +286,8 @@ static void add_compact(struct writer *w)
 
 static void add_any(struct writer *w)
 {
+	if (w->many && !dice(&w->seed, 12))
+		add_resize(w);
 	switch (dice(&w->seed, 100)) {
 	case 0 ... 21:
 		add_request(w, true);
@@ -321,18 +330,21 @@ static void add_any(struct writer *w)
 	}
 }
 
-void program_random(struct program *p, u64 seed, const struct layout *l)
+void program_random(struct program *p, u64 seed, const struct layout *l,
+		    bool resizes)
 {
 	struct writer w = { .p = p, .seed = seed * 0x2545F4914F6CDD1DULL };
 	u32 steps = 40 + dice(&w.seed, MAX_STEPS - 40), blocks;
 
 	p->seed = seed;
-	p->layout = l ? l : &layouts[seed % nr_layouts];
+	p->layout = l ? l : &layouts[seed % (resizes ? nr_all_layouts :
+						       nr_layouts)];
 	p->nr = 0;
 	w.faults = dice(&w.seed, 2);
-	w.snapshots = !(seed / nr_layouts % 3);
-	w.resizes = seed / nr_layouts % 3 == 1;
-	w.compacts = seed / nr_layouts % 3 == 2;
+	w.snapshots = !(seed / nr_layouts % 3) && !resizes;
+	w.resizes = seed / nr_layouts % 3 == 1 || resizes;
+	w.compacts = seed / nr_layouts % 3 == 2 && !resizes;
+	w.many = resizes;
 	w.crashes = 1 + dice(&w.seed, 3);
 	blocks = DIV_ROUND_UP(layout_sectors(p->layout),
 			      p->layout->block_size / 512);

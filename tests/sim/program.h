@@ -52,8 +52,13 @@ struct program {
 	struct step steps[MAX_STEPS];
 };
 
-/** program_random - the program of @seed; @l: on this image, or NULL */
-void program_random(struct program *p, u64 seed, const struct layout *l);
+/**
+ * program_random - the program of @seed
+ * @l: on this image, or NULL
+ * @resizes: with many resizes, and no snapshots
+ */
+void program_random(struct program *p, u64 seed, const struct layout *l,
+		    bool resizes);
 /** program_step - do the step @i */
 void program_step(struct session *s, const struct step *step);
 void program_print(const struct program *p, FILE *out);

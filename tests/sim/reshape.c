@@ -58,6 +58,23 @@ static void arm(struct session *s, u32 faults, u64 *seed)
 		};
 }
 
+static enum resize_kind kind_of(const struct vhd_resize *r)
+{
+	const struct vhd_image *img = r->img;
+	bool diff = img->type == VHD_TYPE_DIFFERENCING;
+
+	if (!img->bat)
+		return r->size < img->size ? RESIZE_FIXED_SHRINK : RESIZE_FIXED;
+	if (r->size < img->size)
+		return RESIZE_SHRINK;
+	if (r->moves)
+		return diff ? RESIZE_DIFF_MOVE : RESIZE_MOVE;
+	if (diff)
+		return RESIZE_DIFF;
+	return r->header.max_table_entries == img->header.max_table_entries ?
+		       RESIZE_GROW : RESIZE_ENTRIES;
+}
+
 static int run_plan(struct session *s, struct vhd_resize *r, u32 sectors,
 		    u64 *seed)
 {
@@ -67,6 +84,7 @@ static int run_plan(struct session *s, struct vhd_resize *r, u32 sectors,
 		return err;
 	r->piece = 512;
 	arm(s, s->resize_faults, seed);
+	s->resize_kind = kind_of(r);
 	s->check.resizing = true;
 	s->resize_run = (struct runner) {
 		.plan = &r->plan,
@@ -79,17 +97,20 @@ static int run_plan(struct session *s, struct vhd_resize *r, u32 sectors,
 	return s->resize_ret;
 }
 
-/* What no disk has had yet holds zeros. */
+/* What no disk has had yet holds zeros; no parent has anything there. */
+static void model_grow(struct model *m, u32 sectors)
+{
+	u32 more = sectors - m->nr;
+
+	memset(m->floor + m->nr, 0, more * sizeof(*m->floor));
+	memset(m->slot + m->nr, 0, more * sizeof(*m->slot));
+	memset(m->below + m->nr, 0, more * sizeof(*m->below));
+}
+
 static void model_resize(struct session *s, u32 sectors)
 {
 	struct model *m = &s->model;
 
-	if (sectors > m->nr) {
-		memset(m->floor + m->nr, 0,
-		       (sectors - m->nr) * sizeof(*m->floor));
-		memset(m->slot + m->nr, 0,
-		       (sectors - m->nr) * sizeof(*m->slot));
-	}
 	m->nr = sectors;
 	s->shape = *s->layout;
 	s->shape.blocks = sectors / m->block_sectors;
@@ -184,6 +205,9 @@ static void resize(struct session *s, u32 sectors, u64 seed)
 		return;
 	}
 	s->check.most = max(old, sectors);
+	s->check.grows = sectors > old;
+	if (sectors > old)
+		model_grow(&s->model, sectors);
 	s->model.nr = min(old, sectors);
 	err = run_plan(s, &r, sectors, &seed);
 	s->reshaping = false;
@@ -194,8 +218,10 @@ static void resize(struct session *s, u32 sectors, u64 seed)
 	else if (!s->failed)
 		resized(s, &r, sectors, seed);
 	vhd_resize_end(&r);
-	if (!s->check.resizing)
+	if (!s->check.resizing) {
 		s->check.most = 0;
+		s->check.grows = false;
+	}
 	s->epoch++;
 }
 
@@ -235,6 +261,7 @@ int resize_reopened(struct session *s, int ret)
 		adopt_size(s);
 	s->check.resizing = false;
 	s->check.most = 0;
+	s->check.grows = false;
 	return ret;
 }
 
@@ -242,8 +269,9 @@ void session_resize(struct session *s, u64 seed, u32 sectors)
 {
 	if (s->failed || s->img.failed || s->lower.there || !sectors ||
 	    s->mover.state != MOVER_IDLE ||
-	    s->img.type == VHD_TYPE_DIFFERENCING || sectors == s->model.nr ||
-	    sectors > MAX_GROWN || sectors / s->model.block_sectors > 500)
+	    (s->img.type == VHD_TYPE_DIFFERENCING && sectors < s->model.nr) ||
+	    sectors == s->model.nr || sectors > MAX_GROWN ||
+	    sectors / s->model.block_sectors > 500)
 		return;
 	if (sectors > s->model.nr || cut_off(s, sectors, seed))
 		resize(s, sectors, seed);

@@ -876,6 +876,7 @@ void session_begin(struct session *s, const struct layout *l, u64 seed)
 	s->check.lower = NULL;
 	s->check.most = 0;
 	s->check.resizing = false;
+	s->check.grows = false;
 	s->punches = seed / 2 % 4;
 	layout_build(l, &s->disk, &s->model, seed);
 	if (s->model.max > s->max_found) {

@@ -103,6 +103,27 @@ struct runner {
 	const struct runner *others[2];
 };
 
+/*
+ * What a resize does, each another way through the plan: X(kind, name).  Of a
+ * dynamic image: in place, with more entries in the header or without.
+ */
+#define RESIZE_KINDS(X) \
+	X(GROW, "grow") \
+	X(ENTRIES, "grow with entries") \
+	X(MOVE, "move the table") \
+	X(SHRINK, "shrink") \
+	X(DIFF, "grow, differencing") \
+	X(DIFF_MOVE, "move the table, differencing") \
+	X(FIXED, "grow, fixed") \
+	X(FIXED_SHRINK, "shrink, fixed")
+
+enum resize_kind {
+#define X(kind, name) RESIZE_##kind,
+	RESIZE_KINDS(X)
+#undef X
+	NR_RESIZE_KINDS
+};
+
 /** struct tally - what has happened, to see that programs reach everything */
 struct tally {
 	u64 writes, failed_writes, reads, loads, raced_reads;
@@ -114,6 +135,7 @@ struct tally {
 	u64 snapshots, retired, lower_commits, old_commits, old_growths;
 	u64 resizes, failed_resizes, broken_resizes, moved_tables;
 	u64 compacts, dropped, moves, failed_moves, live_cuts;
+	u64 in_resize[NR_RESIZE_KINDS];
 };
 
 /**
@@ -191,7 +213,8 @@ struct mover {
  * @commit_old, @space_old: and began before the snapshot, as did the growth
  * @child: the new top, as a layout
  * @resize_run: another size is being written; @resize_ret: how that ended
- * @resize_faults: what fails in it; @resize_from: sectors before it
+ * @resize_faults: what fails in it; @resize_from: sectors before it;
+ *	@resize_kind: which way
  * @mover: a compaction
  * @commit_ret: how the last commit ended
  * @reshaping: no other plan may begin
@@ -227,6 +250,7 @@ struct session {
 	u32 resize_from;
 	struct mover mover;
 	int commit_ret;
+	enum resize_kind resize_kind;
 	bool reshaping;
 	bool lower_commits;
 	bool commit_old;

@@ -12,6 +12,7 @@
 /**
  * struct options
  * @states, @seconds: stop after so many; 0: no bound
+ * @resizes: programs with many; each kind must have been met by so many states
  * @expect_failure: a mutated core: it is right that it fails
  */
 struct options {
@@ -20,6 +21,7 @@ struct options {
 	u64 states;
 	u32 seconds;
 	u32 shrink_seconds;
+	u64 resizes;
 	const struct layout *layout;
 	const char *replay;
 	bool expect_failure;
@@ -44,6 +46,7 @@ static const struct option long_options[] = {
 	{ "time", required_argument, NULL, 't' },
 	{ "shrink", required_argument, NULL, 'k' },
 	{ "image", required_argument, NULL, 'i' },
+	{ "resizes", required_argument, NULL, 'z' },
 	{ "replay", required_argument, NULL, 'r' },
 	{ "expect-failure", no_argument, NULL, 'x' },
 	{ "done-early", no_argument, NULL, 'd' },
@@ -70,6 +73,7 @@ static void usage(FILE *out)
 		"  --states N        stop after so many crash states (100000)\n"
 		"  --time SEC        stop after so long\n"
 		"  --image NAME      only on this image\n"
+		"  --resizes N       programs with many; fails unless N states are in each kind\n"
 		"  --replay FILE     run the program in FILE, as a failure prints it\n"
 		"  --shrink SEC      take so long to shorten a program that fails (20)\n"
 		"  --print           print the program of --seed and end\n"
@@ -111,6 +115,9 @@ static void set_option(struct options *o, int c)
 		o->layout = layout_find(optarg);
 		if (!o->layout)
 			exit((fprintf(stderr, "no image %s\n", optarg), 2));
+		break;
+	case 'z':
+		o->resizes = strtoull(optarg, NULL, 0);
 		break;
 	case 'r':
 		o->replay = optarg;
@@ -206,10 +213,39 @@ static void tell_tally(const struct tally *t)
 #undef TELL
 }
 
+static const char * const resize_names[] = {
+#define X(kind, name) [RESIZE_##kind] = (name),
+	RESIZE_KINDS(X)
+#undef X
+};
+
+static void tell_resizes(const struct tally *t)
+{
+	u32 i;
+
+	printf("    states in resizes:");
+	for (i = 0; i < NR_RESIZE_KINDS; i++)
+		printf("%s %llu %s", i ? ";" : "",
+		       (unsigned long long)t->in_resize[i], resize_names[i]);
+	printf("\n");
+}
+
+/* Has each kind been met often enough? */
+static bool resizes_met(const struct options *o, const struct tally *t)
+{
+	u32 i;
+
+	for (i = 0; i < NR_RESIZE_KINDS; i++)
+		if (t->in_resize[i] < o->resizes)
+			return false;
+	return true;
+}
+
 static int finish(const struct options *o, struct explorer *e,
 		  struct program *p, int at, double seconds)
 {
-	bool ok = (at >= 0) == o->expect_failure;
+	bool met = o->expect_failure || resizes_met(o, &e->s.tally);
+	bool ok = (at >= 0) == o->expect_failure && met;
 
 	printf("%s %s: %llu states, %llu recoveries, %llu steps, %.0f states/s%s\n",
 	       ok ? "ok" : "FAIL", o->name, (unsigned long long)e->states,
@@ -218,13 +254,16 @@ static int finish(const struct options *o, struct explorer *e,
 	       o->expect_failure && ok ? ", caught" : "");
 	if (!o->expect_failure)
 		tell_tally(&e->s.tally);
+	if (!o->expect_failure && e->s.tally.resizes)
+		tell_resizes(&e->s.tally);
 	if (ok && at >= 0)
 		printf("    seed %llu: %s\n", (unsigned long long)p->seed,
 		       e->s.why);
 	else if (at >= 0)
 		tell_failure(o, e, p, at);
 	else if (!ok)
-		printf("    not caught\n");
+		printf("    %s\n", met ? "not caught" :
+					"too few states in resizes of a kind");
 	return ok ? 0 : 1;
 }
 
@@ -238,7 +277,7 @@ static int run_random(const struct options *o, struct explorer *e,
 	int at;
 
 	do {
-		program_random(p, seed++, o->layout);
+		program_random(p, seed++, o->layout, o->resizes);
 		at = explore(e, p);
 	} while (at < 0 && (!o->states || e->states < o->states) &&
 		 (!o->seconds || now() < end));
@@ -282,7 +321,7 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "h", long_options, NULL)) >= 0)
 		set_option(&o, c);
 	if (o.print) {
-		program_random(&p, o.seed, o.layout);
+		program_random(&p, o.seed, o.layout, o.resizes);
 		program_print(&p, stdout);
 		return 0;
 	}

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "chain.h"
+#include "resize.h"
 #include "rig.h"
 
 #define MAX_DEPTH	130U
@@ -392,6 +393,80 @@ static void beyond_a_parent_s_end_there_are_zeros(void **state)
 	stack_free(&s);
 }
 
+/* Another size for the top, as the module does it. */
+static void grow_top(struct stack *s, u64 sectors)
+{
+	struct vhd_image *img = &top_of(s)->img;
+	u32 blocks = img->nr_blocks;
+	struct vhd_resize plan;
+	u16 *below;
+
+	assert_int_equal(rig_commit(top_of(s)), 0);
+	assert_int_equal(vhd_chain_room(&s->chain,
+					vhd_nr_blocks(sectors * 512,
+						      vhd_block_bytes(img)),
+					&below), 0);
+	assert_int_equal(vhd_resize_init(&plan, img, sectors * 512), 0);
+	assert_int_equal(mem_run(&top_of(s)->mem, &plan.plan), 0);
+	vhd_resize_adopt(&plan);
+	vhd_resize_show(&plan);
+	vhd_chain_resized(&s->chain, below, blocks);
+	vhd_resize_end(&plan);
+	assert_int_equal(s->chain.limits[0], sectors);
+}
+
+/* Wherever its last block ends, and whatever is in it. */
+static void a_top_grows_beyond_its_parent(void **state)
+{
+	struct stack s = { };
+
+	stack_push(&s, VHD_TYPE_DYNAMIC, 8 * MIB, BS, VHD_OPEN_WRITE);
+	assert_int_equal(rig_write(top_of(&s), 0, 4 * BLKS, 1), 0);
+	assert_int_equal(rig_commit(top_of(&s)), 0);
+	stack_push(&s, VHD_TYPE_DIFFERENCING, 3 * MIB + 512, BS,
+		   VHD_OPEN_WRITE);
+	assert_int_equal(rig_write(top_of(&s), 6140, 5, 2), 0);
+	assert_int_equal(rig_commit(top_of(&s)), 0);
+	stack_push(&s, VHD_TYPE_DIFFERENCING, 3 * MIB + 512, BS,
+		   VHD_OPEN_WRITE);
+	assert_int_equal(rig_write(top_of(&s), 6144, 1, 3), 0);
+	stack_link(&s);
+	expect(&s, 0, 6140, 1);
+	grow_top(&s, 6145 + 9);
+	expect(&s, 6145, 9, 0);
+	assert_int_equal(rig_write(top_of(&s), 6147, 3, 4), 0);
+	grow_top(&s, 3000ULL * BLKS + 5);
+	expect(&s, 0, 6140, 1);
+	expect(&s, 6140, 4, 2);
+	expect(&s, 6144, 1, 3);
+	expect(&s, 6145, 2, 0);
+	expect(&s, 6147, 3, 4);
+	expect(&s, 6150, 3 * BLKS, 0);
+	assert_int_equal(rig_write(top_of(&s), 3000ULL * BLKS, 5, 6), 0);
+	expect(&s, 3000ULL * BLKS, 5, 6);
+	expect(&s, 2999ULL * BLKS, BLKS, 0);
+	assert_int_equal(rig_commit(top_of(&s)), 0);
+	rig_reopen(top_of(&s), VHD_OPEN_WRITE);
+	stack_link(&s);
+	expect(&s, 0, 6140, 1);
+	expect(&s, 6147, 3, 4);
+	expect(&s, 3000ULL * BLKS, 5, 6);
+	stack_free(&s);
+}
+
+static void a_differencing_image_does_not_shrink(void **state)
+{
+	struct stack s = { };
+	struct vhd_resize plan;
+
+	stack_push(&s, VHD_TYPE_DYNAMIC, 8 * MIB, BS, 0);
+	stack_push(&s, VHD_TYPE_DIFFERENCING, 8 * MIB, BS, VHD_OPEN_WRITE);
+	assert_int_equal(vhd_resize_init(&plan, &top_of(&s)->img, 4 * MIB),
+			 -EOPNOTSUPP);
+	vhd_resize_end(&plan);
+	stack_free(&s);
+}
+
 static void blocks_of_all_sizes(void **state)
 {
 	struct stack s = { };
@@ -438,7 +513,7 @@ struct sim {
 	u64 cells[MAX_SECTORS];
 	u32 sectors;
 	u32 depth;
-	u32 writes, commits, reopens, snapshots;
+	u32 writes, commits, reopens, snapshots, growths;
 };
 
 static u32 dice(struct sim *m, u32 n)
@@ -496,6 +571,23 @@ static void sim_resize(struct sim *m)
 	m->sectors = sectors;
 }
 
+/* The top while it is in use; with a larger parent it may not. */
+static void sim_grow(struct sim *m)
+{
+	u32 sectors = m->sectors + 1 + dice(m, 1500);
+	struct stack *s = &m->s;
+	u32 i;
+
+	if (s->nr < 2 || sectors > MAX_SECTORS ||
+	    layer_of(s, 1)->img.size > top_of(s)->img.size)
+		return;
+	grow_top(s, sectors);
+	for (i = m->sectors; i < sectors; i++)
+		m->cells[i] = 0;
+	m->sectors = sectors;
+	m->growths++;
+}
+
 static void sim_snapshot(struct sim *m)
 {
 	if (m->s.nr >= m->depth)
@@ -522,6 +614,8 @@ static void sim_step(struct sim *m)
 {
 	u32 first;
 
+	if (!dice(m, 60))
+		sim_grow(m);
 	switch (dice(m, 16)) {
 	case 0:
 		sim_snapshot(m);
@@ -577,8 +671,9 @@ static void run_sim(void **state)
 	}
 	sim_reopen(m);
 	sim_expect(m, 0, m->sectors);
-	print_message("seed run: depth %u, %u writes, %u commits, %u snapshots, %u reopenings\n",
-		      m->s.nr, m->writes, m->commits, m->snapshots, m->reopens);
+	print_message("seed run: depth %u, %u writes, %u commits, %u snapshots, %u reopenings, %u times larger\n",
+		      m->s.nr, m->writes, m->commits, m->snapshots, m->reopens,
+		      m->growths);
 	assert_int_equal(m->s.nr, run->depth);
 	stack_free(&m->s);
 	free(m);
@@ -591,7 +686,7 @@ static const struct run runs[] = {
 	{ "random, depth 128", VHD_TYPE_DYNAMIC, 128, 3200 },
 };
 
-#define NR_FIXED_TESTS	11U
+#define NR_FIXED_TESTS	13U
 
 int main(void)
 {
@@ -606,6 +701,8 @@ int main(void)
 		cmocka_unit_test(a_failed_write_leaves_the_parent_s_data),
 		cmocka_unit_test(bits_of_a_block_that_may_be_seen_wait_for_phase_two),
 		cmocka_unit_test(beyond_a_parent_s_end_there_are_zeros),
+		cmocka_unit_test(a_top_grows_beyond_its_parent),
+		cmocka_unit_test(a_differencing_image_does_not_shrink),
 		cmocka_unit_test(blocks_of_all_sizes),
 	};
 	u32 i;

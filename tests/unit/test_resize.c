@@ -308,6 +308,33 @@ static void a_fixed_image_stays_on_errors(void **state)
 	}
 }
 
+/* What lies between disk and footer was no guest's, and does not become one's. */
+static void a_fixed_image_in_a_long_file(void **state)
+{
+	static const u32 sizes[] = { 101, 150, 300 };
+	struct build b;
+	struct rig r;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		rig_init(&r);
+		build_init(&b, VHD_TYPE_FIXED, 100 * 512, 0);
+		b.tail = 150 * 512;
+		build_write(&b, &r.mem);
+		build_free(&b);
+		assert_int_equal(rig_open(&r, VHD_OPEN_WRITE), 0);
+		assert_int_equal(rig_write(&r, 0, 100, 7), 0);
+		assert_int_equal(resize_open(&r, sizes[i]), 0);
+		assert_int_equal(resize_open(&r, sizes[i] + 9), 0);
+		rig_reopen(&r, VHD_OPEN_WRITE);
+		assert_int_equal(r.img.size, (sizes[i] + 9) * 512);
+		assert_int_equal(r.img.space.tail, r.img.size);
+		rig_expect(&r, 0, 100, 7);
+		rig_expect(&r, 100, sizes[i] - 91, 0);
+		rig_free(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,6 +350,7 @@ int main(void)
 		cmocka_unit_test(an_error_leaves_the_old_size),
 		cmocka_unit_test(what_cannot_be_undone_fails_the_image),
 		cmocka_unit_test(a_fixed_image_stays_on_errors),
+		cmocka_unit_test(a_fixed_image_in_a_long_file),
 	};
 
 	return run_group("resize", tests);

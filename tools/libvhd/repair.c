@@ -3,6 +3,7 @@
  * In stages, each of which opens the image anew and so builds on what the one
  * before has mended:
  *
+ *	lost	a footer that is not at the end, of a fixed image
  *	footer	the end's first, flushed, then the copy: one is always good
  *	header	one sector at a time where it can be
  *	bat	copies of overlapping blocks are durable before the table is
@@ -29,6 +30,7 @@
 #include "bitmap.h"
 #include "format.h"
 #include "io.h"
+#include "lost.h"
 #include "repair.h"
 
 /* Overlapping blocks that are copied without being told by name. */
@@ -40,6 +42,8 @@
 	[VHD_FIND_##_code] = { VHD_REPAIR_##_part, _named, _text }
 
 static const struct vhd_repair_info repairs[VHD_NR_FINDINGS] = {
+	R(NO_FOOTER, FOOTER, false,
+	  "finds the footer of a fixed image that a resize was making larger, and cuts off the zeros behind it"),
 	R(TAIL_BAD, FOOTER, false, "writes the footer from its copy"),
 	R(TAIL_CHECKSUM_ZERO, FOOTER, false, "writes the footer from its copy"),
 	R(HEAD_BAD, FOOTER, false, "writes the copy from the footer"),
@@ -347,6 +351,35 @@ static int mend_footer(struct vhd_repair *r, int looked)
 	if (!err)
 		err = mend_tail_footer(r, &f);
 	return err ? err : mend_head_footer(r, &f);
+}
+
+/*
+ * A fixed image was being made larger: there was no other footer yet.  What is
+ * cut off is zeros, so that to undo it the size is enough.
+ */
+static int find_footer(struct vhd_repair *r)
+{
+	u64 size = r->file->size, pos;
+	int err;
+
+	err = vhd_lost_footer(r->file->fd, size, &pos);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	told(r, "end of the file, behind the footer that is left", pos);
+	pos += VHD_SECTOR_SIZE;
+	err = vhd_undo_save(&r->undo, pos, min_t(u64, size - pos,
+						 VHD_SECTOR_SIZE));
+	if (!err)
+		err = vhd_undo_sync(&r->undo);
+	return err ? err : cut(r, pos);
+}
+
+static int mend_lost_footer(struct vhd_repair *r)
+{
+	if (!(r->parts & VHD_REPAIR_FOOTER) || look(r) != -EMEDIUMTYPE ||
+	    !has(r, VHD_FIND_NO_FOOTER))
+		return 0;
+	return find_footer(r);
 }
 
 /* ---- header ---------------------------------------------------------- */
@@ -998,8 +1031,9 @@ static const struct {
 static int repair_stages(struct vhd_repair *r)
 {
 	size_t i;
-	int looked, err = 0;
+	int looked, err;
 
+	err = mend_lost_footer(r);
 	for (i = 0; i < ARRAY_SIZE(stages) && !err; i++) {
 		if (!(r->parts & stages[i].part))
 			continue;

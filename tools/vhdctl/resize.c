@@ -28,20 +28,26 @@ enum {
 static const struct option options[] = {
 	{ "shrink", no_argument, NULL, OPT_SHRINK },
 	{ "force", no_argument, NULL, OPT_FORCE },
+	PARENT_OPTIONS
 	COMMON_OPTIONS
 };
 
 static const char help[] =
-	"resize [--shrink] [--force] IMAGE|DEVICE SIZE\n"
+	"resize [OPTION...] IMAGE|DEVICE SIZE\n"
 	"\n"
 	"Make the disk larger, or smaller.  What is on it, partitions and file systems,\n"
 	"does not change: a file system must be made smaller before the disk is, and\n"
 	"can be made larger after it.  The image must not be the parent of another\n"
-	"one; while it is attached give the DEVICE, which may be in use.\n"
+	"one; while it is attached give the DEVICE, which may be in use.  A\n"
+	"differencing image can only become larger, and not while its parent is larger\n"
+	"than it is.\n"
 	"\n"
 	"     --shrink                SIZE may be smaller; what is cut off must be zeros\n"
 	"     --force                 whatever is cut off, and whoever depends on it or\n"
-	"                             uses it\n";
+	"                             uses it\n"
+	"\n"
+	"The parents of a differencing image:\n"
+	PARENT_HELP;
 
 /* ---- what is cut off ------------------------------------------------- */
 
@@ -107,6 +113,52 @@ static int check_smaller(const struct wish *w, struct vhd_source *s)
 	return w->force ? VHDCTL_OK : check_cut(w, s);
 }
 
+/* ---- what is below it ------------------------------------------------ */
+
+/*
+ * What a differencing image does not have its parent shows: behind the old end
+ * it must have nothing.
+ */
+static int check_parent(const struct wish *w, struct vhd_source *s)
+{
+	const char *path = s->file.path;
+	const struct vhd_file *parent;
+	int code;
+
+	if (w->size < s->size) {
+		error_msg(path, "is a differencing image, which can only become larger: if it did so again, what its parent has there would show");
+		return VHDCTL_BAD;
+	}
+	s->chained = true;
+	code = chain_open(&s->layers, path, &w->parents, 0);
+	if (!code)
+		code = chain_lock(&s->layers, 1);
+	if (code)
+		return code;
+	parent = s->layers.layers[1];
+	if (parent->image.size > s->size) {
+		error_msg(path, "its parent \"%s\" has %llu bytes, more than it has: what is there would show; commit or convert it",
+			  parent->path,
+			  (unsigned long long)parent->image.size);
+		return VHDCTL_BAD;
+	}
+	if (parent->image.size != w->size)
+		warning_msg(path, "will have another size than its parent: Windows will refuse it");
+	return VHDCTL_OK;
+}
+
+/* A --parent that is nobody's is a mistake. */
+static int check_below(const struct wish *w, struct vhd_source *s)
+{
+	if (s->file.image.type == VHD_TYPE_DIFFERENCING)
+		return check_parent(w, s);
+	if (!w->parents.nr_files)
+		return VHDCTL_OK;
+	return usage_error(&cmd_resize,
+			   "--parent: \"%s\" is no differencing image",
+			   s->file.path);
+}
+
 /* ---- what is on it --------------------------------------------------- */
 
 static bool has_gpt(struct vhd_source *s)
@@ -141,9 +193,7 @@ static int resize_error(struct vhd_source *s, int err)
 	const char *path = s->file.path;
 
 	if (err == -EOPNOTSUPP) {
-		error_msg(path, s->file.image.type == VHD_TYPE_DIFFERENCING ?
-			  "is a differencing image; its size is its parent's" :
-			  "is an image of blktap, whose batmap is in the table's way; convert it");
+		error_msg(path, "is an image of blktap, whose batmap is in the table's way; convert it");
 		return VHDCTL_BAD;
 	}
 	if (err == -EFBIG) {
@@ -189,11 +239,12 @@ static int resize(const struct wish *w, struct vhd_source *s, const char *path)
 {
 	u64 old = s->size;
 	bool gpt;
-	int err, code = VHDCTL_OK;
+	int err, code;
 
 	if (w->size == old)
 		return VHDCTL_OK;
-	if (w->size < old)
+	code = check_below(w, s);
+	if (!code && w->size < old)
 		code = check_smaller(w, s);
 	if (!code)
 		code = refuse_children(&s->file, NULL, w->force);
@@ -241,22 +292,23 @@ static int size_argument(struct wish *w, const char *arg)
 static int run_resize(int argc, char **argv)
 {
 	struct wish w = { };
-	int c;
+	int c, code;
 
 	while ((c = next_option(&cmd_resize, argc, argv, COMMON_SHORT,
 				options)) != -1) {
 		if (c == OPT_SHRINK)
 			w.shrink = true;
-		else
+		else if (!parent_option(&w.parents, c, optarg))
 			w.force = true;
 	}
 	if (argc - optind != 2)
 		return usage_error(&cmd_resize, "expected IMAGE or DEVICE, and SIZE");
 	if (size_argument(&w, argv[optind + 1]))
 		return VHDCTL_USAGE;
-	if (is_device(argv[optind]))
-		return resize_device(&w, argv[optind]);
-	return resize_image(&w, argv[optind]);
+	code = is_device(argv[optind]) ? resize_device(&w, argv[optind]) :
+					 resize_image(&w, argv[optind]);
+	parent_options_free(&w.parents);
+	return code;
 }
 
 const struct command cmd_resize = {

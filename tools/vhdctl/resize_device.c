@@ -125,7 +125,7 @@ static int report_resize(const struct device *d, int err)
 		error_msg(d->name, "is read-only");
 		return VHDCTL_BAD;
 	case -EOPNOTSUPP:
-		error_msg(d->name, "its size cannot be changed while it is attached: differencing, a size of the geometry, a saved state, or a table of blktap's");
+		error_msg(d->name, "its size cannot be changed so while it is attached: a differencing image that would be smaller, or whose parent is larger; a size of the geometry; a saved state; or a table of blktap's");
 		return VHDCTL_BAD;
 	case -EFBIG:
 		error_msg(d->name, "a dynamic image has at most 2040 GiB");

@@ -2,18 +2,20 @@
 #ifndef _VHDCTL_RESIZE_DEVICE_H
 #define _VHDCTL_RESIZE_DEVICE_H
 
-#include <linux/types.h>
+#include "layers.h"
 
 /**
  * struct wish - a new size, and the options as given
  * @size: bytes
  * @shrink: it may be smaller
  * @force: whatever is cut off
+ * @parents: where those of a differencing image are
  */
 struct wish {
 	u64 size;
 	bool shrink;
 	bool force;
+	struct vhd_parent_options parents;
 };
 
 /** resize_device - the same for an image that is attached; an exit code */

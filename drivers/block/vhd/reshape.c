@@ -29,14 +29,18 @@ static int vhd_resize_refused(struct vhd_device *vhd, u64 size)
 		return -EROFS;
 	if (READ_ONCE(img->failed))
 		return img->failed;
-	/* Its size is the parent's; the geometry's; what a saved state knows. */
-	if (img->type == VHD_TYPE_DIFFERENCING || vhd->size_chs ||
-	    img->footer.saved_state)
+	/* Its size is the geometry's, or what a saved state knows. */
+	if (vhd->size_chs || img->footer.saved_state)
+		return -EOPNOTSUPP;
+	/* Behind the old end the parent must have nothing to show. */
+	if (img->type == VHD_TYPE_DIFFERENCING &&
+	    (size < img->size || vhd->layers[1]->img.size > img->size))
 		return -EOPNOTSUPP;
 	if (!size || size % vhd->limits.logical)
 		return -EINVAL;
 	/* The file's size is a loff_t, and holds a footer. */
-	if (size > S64_MAX - VHD_SECTOR_SIZE)
+	if (size > (img->bat ? VHD_MAX_DYNAMIC_SIZE :
+			       S64_MAX - VHD_SECTOR_SIZE))
 		return -EFBIG;
 	return 0;
 }
@@ -69,13 +73,34 @@ static void vhd_resize_drain(struct vhd_device *vhd)
 	vhd_unfreeze_queue(vhd->disk->queue, flags);
 }
 
-static void vhd_resize_swap(struct vhd_device *vhd, struct vhd_resize *r)
+static void vhd_resize_swap(struct vhd_device *vhd, struct vhd_resize *r,
+			    u16 *below)
 {
+	u32 blocks = vhd->top->img.nr_blocks;
 	unsigned int flags = vhd_freeze_queue(vhd->disk->queue);
 
 	vhd_resize_show(r);
-	vhd->chain.limits[0] = r->size >> SECTOR_SHIFT;
+	vhd_chain_resized(&vhd->chain, below, blocks);
 	vhd_unfreeze_queue(vhd->disk->queue, flags);
+}
+
+/* Of a chain, what is known of the blocks under the top's grows with it. */
+static int vhd_resize_chain(struct vhd_device *vhd, struct vhd_resize *r,
+			    u64 size, void *bounce)
+{
+	u32 block = vhd->top->img.bat ? vhd_block_bytes(&vhd->top->img) : 0;
+	u16 *below;
+	int err;
+
+	err = vhd_chain_room(&vhd->chain, block ? vhd_nr_blocks(size, block) : 0,
+			     &below);
+	if (!err)
+		err = vhd_resize_run(vhd, r, size, bounce);
+	if (!err)
+		vhd_resize_swap(vhd, r, below);
+	else
+		kvfree(below);
+	return err;
 }
 
 static int vhd_resize_plan(struct vhd_device *vhd, u64 size)
@@ -85,9 +110,7 @@ static int vhd_resize_plan(struct vhd_device *vhd, u64 size)
 	int err = -ENOMEM;
 
 	if (r && bounce) {
-		err = vhd_resize_run(vhd, r, size, bounce);
-		if (!err)
-			vhd_resize_swap(vhd, r);
+		err = vhd_resize_chain(vhd, r, size, bounce);
 		vhd_resize_end(r);
 	}
 	vhd_backing_buf_free(bounce, VHD_BOUNCE_SIZE);

@@ -241,11 +241,14 @@ struct vhd_commit_args {
  * block is for the caller to look at.  An error leaves the old size; if blocks
  * were to be cut off, they may read as zeros then.
  *
- * ENODEV no such device; EROFS read-only; EOPNOTSUPP differencing, or of the
- * geometry's size, or with a saved state, or a table of blktap's that cannot
- * move; EINVAL size; EFBIG more than an image can have; EBUSY in use; EINPROGRESS a
- * VHD_IOC_COMMIT or VHD_IOC_COMPACT is under way; ENOTEMPTY allocated blocks would be cut off; EUCLEAN
- * damaged ones; ENOSPC, ENOMEM, EIO.
+ * A differencing image can only become larger, and not while its parent is larger
+ * than it is: that one's data would show.
+ *
+ * ENODEV no such device; EROFS read-only; EOPNOTSUPP a differencing image that
+ * may not, or one of the geometry's size, or with a saved state, or a table of
+ * blktap's that cannot move; EINVAL size; EFBIG more than an image can have; EBUSY
+ * in use; EINPROGRESS a VHD_IOC_COMMIT or VHD_IOC_COMPACT is under way; ENOTEMPTY
+ * allocated blocks would be cut off; EUCLEAN damaged ones; ENOSPC, ENOMEM, EIO.
  */
 struct vhd_resize_args {
 	__u32	size;

@@ -1,2 +1,2 @@
-# resize.c: a fixed image whose growth has failed keeps the footer of the new size
-/^static int vhd_resize_fixed(/,/^}/ s/if (r->size > r->img->size)/if (!r)/
+# resize.c: a fixed image whose growth has failed keeps the footer at the new end
+/^static int vhd_resize_fixed_zero(/,/^}/ s/r->undo = vhd_resize_undo_fixed;/r->undo = NULL;/

@@ -1,2 +1,2 @@
 # resize.c: nor is it cut where it ended
-/^static int vhd_resize_undo_fixed_cut(/,/^}/ s/vhd_resize_undo_extend/vhd_resize_done/
+/^static int vhd_resize_undo_fixed_written(/,/^}/ s/vhd_resize_undo_fixed_cut/vhd_resize_done/

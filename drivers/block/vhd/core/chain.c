@@ -110,6 +110,25 @@ void vhd_chain_free(struct vhd_chain *c)
 	memset(c, 0, sizeof(*c));
 }
 
+int vhd_chain_room(const struct vhd_chain *c, u32 blocks, u16 **below)
+{
+	*below = NULL;
+	if (!c->below)
+		return 0;
+	*below = kvcalloc(blocks, sizeof(**below), GFP_KERNEL);
+	return *below ? 0 : -ENOMEM;
+}
+
+void vhd_chain_resized(struct vhd_chain *c, u16 *below, u32 blocks)
+{
+	c->limits[0] = c->layers[0]->size >> VHD_SECTOR_SHIFT;
+	if (!below)
+		return;
+	memcpy(below, c->below, blocks * sizeof(*below));
+	kvfree(c->below);
+	c->below = below;
+}
+
 /* ---- looking up ------------------------------------------------------ */
 
 /* Has the layer anything at all in [first, end)? */

@@ -67,6 +67,27 @@ int vhd_chain_init(struct vhd_chain *c, struct vhd_image *const *layers,
 		   unsigned int nr);
 void vhd_chain_free(struct vhd_chain *c);
 
+/**
+ * vhd_chain_room - what the chain needs when its top gets more blocks
+ * @c: the chain
+ * @blocks: that the top will have
+ * @below: out: NULL where nothing is needed; vhd_chain_resized() takes it, or
+ *	kvfree(); process context
+ * Return: 0 or -ENOMEM.
+ */
+int vhd_chain_room(const struct vhd_chain *c, u32 blocks, u16 **below);
+
+/**
+ * vhd_chain_resized - the top has another size
+ * @c: the chain
+ * @below: of vhd_chain_room()
+ * @blocks: that the top had
+ *
+ * No layer shows more or less of itself: a top may become larger only while its
+ * parent is not larger than it is.  No request may be under way.
+ */
+void vhd_chain_resized(struct vhd_chain *c, u16 *below, u32 blocks);
+
 /** vhd_chain_below - the first layer under the top that may have @sector */
 u32 vhd_chain_below(const struct vhd_chain *c, u64 sector);
 

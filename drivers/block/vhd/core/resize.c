@@ -152,16 +152,45 @@ static int vhd_resize_skip(struct vhd_resize *r, struct vhd_io *io)
 	return vhd_resize_last_flush(r, io);
 }
 
+/* Behind the footer, which is where it was. */
 static int vhd_resize_undo_fixed_cut(struct vhd_resize *r, struct vhd_io *io)
 {
-	return vhd_resize_flush(r, io, vhd_resize_undo_extend);
+	r->step = vhd_resize_last_flush;
+	return vhd_io_set(io, VHD_IO_TRUNCATE,
+			  r->img->size + sizeof(r->img->footer), 0, NULL);
 }
 
-static int vhd_resize_undo_fixed(struct vhd_resize *r, struct vhd_io *io)
+static int vhd_resize_undo_fixed_written(struct vhd_resize *r,
+					 struct vhd_io *io)
 {
-	r->step = vhd_resize_undo_fixed_cut;
+	return vhd_resize_flush(r, io, vhd_resize_undo_fixed_cut);
+}
+
+static int vhd_resize_undo_fixed_back(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->step = vhd_resize_undo_fixed_written;
 	return vhd_io_set(io, VHD_IO_WRITE, r->img->size,
 			  sizeof(r->img->footer), &r->img->footer);
+}
+
+static int vhd_resize_undo_fixed_named(struct vhd_resize *r, struct vhd_io *io)
+{
+	return vhd_resize_flush(r, io, vhd_resize_undo_fixed_back);
+}
+
+/* The old size first, whichever of the two is at the new end. */
+static int vhd_resize_undo_fixed(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->step = vhd_resize_undo_fixed_named;
+	return vhd_io_set(io, VHD_IO_WRITE, r->tail, sizeof(r->img->footer),
+			  &r->img->footer);
+}
+
+/* The file ends with the old footer still. */
+static int vhd_resize_undo_fixed_shrink(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->step = vhd_resize_last_flush;
+	return vhd_io_set(io, VHD_IO_ZERO, r->tail, VHD_SECTOR_SIZE, NULL);
 }
 
 /*
@@ -303,34 +332,94 @@ static int vhd_resize_extend(struct vhd_resize *r, struct vhd_io *io)
 
 static int vhd_resize_fixed_cut(struct vhd_resize *r, struct vhd_io *io)
 {
-	u64 end = r->tail + VHD_SECTOR_SIZE;
-
-	if (r->img->space.file_size <= end)
-		return vhd_resize_last_flush(r, io);
 	r->step = vhd_resize_last_flush;
-	return vhd_io_set(io, VHD_IO_TRUNCATE, end, 0, NULL);
-}
-
-static int vhd_resize_fixed_zero(struct vhd_resize *r, struct vhd_io *io)
-{
-	if (!r->zero_len)
-		return vhd_resize_fixed_cut(r, io);
-	r->step = vhd_resize_fixed_cut;
-	return vhd_io_set(io, VHD_IO_ZERO, r->zero_pos, r->zero_len, NULL);
+	return vhd_io_set(io, VHD_IO_TRUNCATE, r->tail + VHD_SECTOR_SIZE, 0,
+			  NULL);
 }
 
 static int vhd_resize_fixed_written(struct vhd_resize *r, struct vhd_io *io)
 {
+	return vhd_resize_flush(r, io, vhd_resize_fixed_cut);
+}
+
+/* Smaller: where the footer comes to lie nobody has data any more. */
+static int vhd_resize_fixed_shrink(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->undo = vhd_resize_undo_fixed_shrink;
+	r->step = vhd_resize_fixed_written;
+	return vhd_io_set(io, VHD_IO_WRITE, r->tail, sizeof(r->footer),
+			  &r->footer);
+}
+
+/* One sector: the switch. */
+static int vhd_resize_fixed_named(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->step = vhd_resize_last_flush;
+	return vhd_io_set(io, VHD_IO_WRITE, r->tail, sizeof(r->footer),
+			  &r->footer);
+}
+
+static int vhd_resize_fixed_zeroed(struct vhd_resize *r, struct vhd_io *io)
+{
+	return vhd_resize_flush(r, io, vhd_resize_fixed_named);
+}
+
+/* The sector that the footer took up will be the disk's. */
+static int vhd_resize_fixed_zero(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->undo = vhd_resize_undo_fixed;
+	r->step = vhd_resize_fixed_zeroed;
+	return vhd_io_set(io, VHD_IO_ZERO, r->img->size, VHD_SECTOR_SIZE, NULL);
+}
+
+static int vhd_resize_fixed_extended(struct vhd_resize *r, struct vhd_io *io)
+{
 	return vhd_resize_flush(r, io, vhd_resize_fixed_zero);
 }
 
-static int vhd_resize_fixed(struct vhd_resize *r, struct vhd_io *io)
+/*
+ * The same footer at the new end.  Until it is durable, what the file ends with
+ * but for zeros is the one at its old place.
+ */
+static int vhd_resize_fixed_extend(struct vhd_resize *r, struct vhd_io *io)
 {
-	if (r->size > r->img->size)
-		r->undo = vhd_resize_undo_fixed;
-	r->step = vhd_resize_fixed_written;
-	return vhd_io_set(io, VHD_IO_WRITE, r->tail, sizeof(r->footer),
-			     &r->footer);
+	r->undo = vhd_resize_undo_fixed_cut;
+	r->step = vhd_resize_fixed_extended;
+	return vhd_io_set(io, VHD_IO_WRITE, r->tail, sizeof(r->img->footer),
+			  &r->img->footer);
+}
+
+static int vhd_resize_fixed_tight(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->switched = true;
+	return vhd_resize_fixed_extend(r, io);
+}
+
+static int vhd_resize_fixed_surplus_cut(struct vhd_resize *r, struct vhd_io *io)
+{
+	return vhd_resize_flush(r, io, vhd_resize_fixed_tight);
+}
+
+static int vhd_resize_fixed_surplus_flushed(struct vhd_resize *r,
+					    struct vhd_io *io)
+{
+	r->step = vhd_resize_fixed_surplus_cut;
+	return vhd_io_set(io, VHD_IO_TRUNCATE,
+			  r->img->size + VHD_SECTOR_SIZE, 0, NULL);
+}
+
+static int vhd_resize_fixed_surplus_written(struct vhd_resize *r,
+					    struct vhd_io *io)
+{
+	return vhd_resize_flush(r, io, vhd_resize_fixed_surplus_flushed);
+}
+
+/* The file is longer than its disk needs: what is there was no guest's. */
+static int vhd_resize_fixed_surplus(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->step = vhd_resize_fixed_surplus_written;
+	return vhd_io_set(io, VHD_IO_WRITE, r->img->size,
+			  sizeof(r->img->footer), &r->img->footer);
 }
 
 /* ---- preparing ------------------------------------------------------- */
@@ -516,18 +605,17 @@ static int vhd_resize_plan_dynamic(struct vhd_resize *r)
 	return 0;
 }
 
-/* What lies between the old end and the new one was no guest's. */
 static void vhd_resize_plan_fixed(struct vhd_resize *r)
 {
 	struct vhd_image *img = r->img;
-	u64 end = min(r->size, img->space.file_size);
 
 	r->tail = r->size;
-	r->step = vhd_resize_fixed;
-	if (end > img->size) {
-		r->zero_pos = img->size;
-		r->zero_len = end - img->size;
-	}
+	if (r->size < img->size)
+		r->step = vhd_resize_fixed_shrink;
+	else if (img->space.tail == img->size)
+		r->step = vhd_resize_fixed_extend;
+	else
+		r->step = vhd_resize_fixed_surplus;
 }
 
 /* For the blocks that come; those that are there are copied in the end. */
@@ -557,7 +645,8 @@ int vhd_resize_init(struct vhd_resize *r, struct vhd_image *img, u64 size)
 	r->piece = VHD_IO_MAX;
 	if (!img->writable)
 		return -EROFS;
-	if (img->type == VHD_TYPE_DIFFERENCING)
+	/* Made larger again, it would show what the parent has there. */
+	if (img->type == VHD_TYPE_DIFFERENCING && size < img->size)
 		return -EOPNOTSUPP;
 	vhd_resize_make_footer(r);
 	if (img->bat)
@@ -602,15 +691,17 @@ static void vhd_resize_adopt_table(struct vhd_resize *r)
 	sp->data_end = max(sp->data_end, end);
 }
 
+static void vhd_resize_adopt_tail(struct vhd_image *img, u64 tail)
+{
+	img->space.tail = tail;
+	img->space.file_size = tail + VHD_SECTOR_SIZE;
+}
+
 static void vhd_resize_adopt_footer(struct vhd_resize *r)
 {
-	struct vhd_image *img = r->img;
-
-	img->footer = r->footer;
-	if (img->bat)
-		return;
-	img->space.tail = r->tail;
-	img->space.file_size = r->tail + VHD_SECTOR_SIZE;
+	r->img->footer = r->footer;
+	if (!r->img->bat)
+		vhd_resize_adopt_tail(r->img, r->tail);
 }
 
 void vhd_resize_adopt(struct vhd_resize *r)
@@ -618,8 +709,10 @@ void vhd_resize_adopt(struct vhd_resize *r)
 	unsigned long flags;
 
 	spin_lock_irqsave(&r->img->lock, flags);
-	if (r->switched)
+	if (r->switched && r->img->bat)
 		vhd_resize_adopt_table(r);
+	else if (r->switched)
+		vhd_resize_adopt_tail(r->img, r->img->size);
 	if (r->resized)
 		vhd_resize_adopt_footer(r);
 	spin_unlock_irqrestore(&r->img->lock, flags);

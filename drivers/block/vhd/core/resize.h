@@ -16,13 +16,18 @@
  *		   copy at 0 -> flush
  *	shrink	4., then entries of blocks that are no more are unused ones and the
  *		rest of the last block is zeros                       -> flush
- *	fixed	footer at the new end -> flush; zeros where the old end's footer
- *		was, or cut the file -> flush
+ *	fixed	grow: the old footer at the new end -> flush; zeros where it was
+ *		-> flush; the new footer over it -> flush
+ *		shrink: the new footer at the new end -> flush; cut the file
+ *		-> flush
  *
  * A crash leaves the old size or the new one.  Before 4. more table, or more
- * file, than needed; in 4. possibly a blank copy at 0, which a repair restores;
- * of a grown fixed image, zeros not written yet in the sectors that the old
- * footer took up.
+ * file, than needed; in 4. possibly a blank copy at 0, which a repair restores.
+ *
+ * A fixed image has no copy of its footer.  Where the file's size may arrive
+ * without what was written, there may be none at the end before the first flush:
+ * then the old one is what the file ends with but for zeros, at the place that
+ * its size says.  A repair cuts the file behind it.
  *
  * A step that fails is undone by writing what was there before, in the same order.
  * A flush that fails, or a step of the undoing, fails the image.
@@ -43,7 +48,8 @@
  * @moves: it is not where it was
  * @tail: where the footer will be
  * @piece: bytes written at once, at most; who runs it may lower it
- * @switched: table and header are the new ones, on disk
+ * @switched: table and header are the new ones, on disk; of a fixed image: its
+ *	file has been cut to what the old size needs
  * @resized: so is the size
  * @step: what comes next
  * @undo: what comes next if that fails
@@ -97,9 +103,13 @@ struct vhd_resize {
  * @img: the image
  * @size: bytes, a multiple of 512, not 0, not what it is
  *
+ * A differencing image can grow only, and only if its parent is not larger than
+ * it is, which who calls sees to: what is new reads as zeros, and is asked for
+ * beyond the parent's end.
+ *
  * Return: 0; -EROFS if the image is not writable; -EOPNOTSUPP for a differencing
- * image, and where blktap's batmap stands in the table's way; -EFBIG if it would
- * be too large; -ENOMEM.
+ * image that would be smaller, and where blktap's batmap stands in the table's
+ * way; -EFBIG if it would be too large; -ENOMEM.
  */
 int vhd_resize_init(struct vhd_resize *r, struct vhd_image *img, u64 size);
 
