@@ -30,6 +30,42 @@ t_shares_blocks() {
 	sound host.vhd
 }
 
+# And so do blocks of dynamic images; what is written to one is not the other's
+t_shares_ranges() {
+	local before after sum from to
+	requires filefrag
+	vhdctl create --size 400M host.vhd
+	attach host.vhd
+	small_fs xfs '' "$DEV"
+	cd $SMALL
+	sparse make a.raw $((48 * MIB)) 5 80
+	dd if=/dev/urandom of=a.raw bs=1M seek=10 count=20 conv=notrunc status=none
+	sync
+	before=$(df --output=used . | tail -n 1)
+	vhdctl -v convert a.raw a.vhd 2>&1 | grep -q 'shared with' || skip 'no reflinks here'
+	vhdctl -v convert a.vhd b.vhd 2>&1 | grep -q 'shared with a.vhd'
+	vhdctl -v convert -O fixed b.vhd f.vhd 2>&1 | grep -q 'shared with b.vhd'
+	after=$(df --output=used . | tail -n 1)
+	[ $((after - before)) -lt 6144 ] || fail "$before, then $after KiB in use"
+	for from in a.raw a.vhd b.vhd f.vhd; do
+		filefrag -v $from | grep -q shared || fail "$from shares nothing: $(filefrag -v $from)"
+		for to in a.vhd b.vhd f.vhd; do vhdctl compare $from $to; done
+	done
+	sum=$(md5sum a.raw b.vhd f.vhd)
+	to=$DEV
+	attach a.vhd
+	vhdio write "$DEV" 3 20480 20480 -b 256 -d
+	blkdiscard -o $((30 * MIB)) -l $((4 * MIB)) "$DEV"
+	vhdio verify "$DEV" 3 20480 20480 -b 256
+	detach
+	sound a.vhd
+	[ "$(md5sum a.raw b.vhd f.vhd)" = "$sum" ] || fail 'a write got into another file'
+	cd "$W"
+	umount $SMALL
+	detach_soon "$to"
+	sound host.vhd
+}
+
 # A full file system: no target, and room again
 t_full() {
 	local how

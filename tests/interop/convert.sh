@@ -81,6 +81,33 @@ t_from_qemu() {
 	done
 }
 
+# map says what qemu-img map does, word for word and run for run.  (Of chains it
+# knows nothing: those are read by what map says in parents.sh.)
+t_map_as_qemu() {
+	local image
+	requires qemu-img qemu-io
+	sparse make a.raw $((50 * MIB)) 3
+	convert a.raw a.vhd
+	convert -O fixed a.raw f.vhd
+	vhdmake dynamic c.vhd $((33 * MIB)) blocks=9,0,16,1,2 stride=classic
+	qemu-img create -q -f vpc -o force_size=on q.vhd 65M
+	qemu-io -f vpc -c 'write 50M 3M' -c 'write 100k 300k' -c 'write 48M 2M' q.vhd >/dev/null
+	for image in a.vhd f.vhd c.vhd q.vhd; do
+		qemu-img map -f vpc $image > qemu
+		vhdctl map $image > ours
+		cmp ours qemu || fail "$image: $(diff ours qemu | head -n 4)"
+		[ "$(wc -l < ours)" -gt 3 ] || fail "$(cat ours)"
+		qemu-img map -f vpc --output=json $image > qemu
+		vhdctl map --json $image > ours
+		"${PYTHON[@]}" -c '
+import json
+qemu, ours = (json.load(open(name)) for name in ("qemu", "ours"))
+for run in qemu:
+    run.pop("compressed", None)     # newer ones say that nothing is
+assert qemu == ours, [pair for pair in zip(qemu, ours) if pair[0] != pair[1]][:1]'
+	done
+}
+
 # In the order of the disk and tight, whatever thread was first
 t_layout() {
 	sparse make a.raw $((200 * MIB)) 7 400
@@ -229,6 +256,39 @@ t_io() {
 	[ "$status" = 0 ] || fail "compare: $status"
 	[ "$read" -lt $((25 * MIB)) ] || fail "compare: $read bytes read"
 	[ "$(du -k raw | cut -f 1)" -lt 12500 ] || fail "$(du -k raw)"
+}
+
+# Data that the files can share are not written, whatever else is; and what the
+# file system says to that changes nothing but this
+t_shares() {
+	local n error how
+	sparse make a.raw $((60 * MIB + 512)) 31 80
+	dd if=/dev/urandom of=a.raw bs=1M seek=20 count=9 conv=notrunc status=none
+	for how in 0:95 0:18 0:22 3:18 7:22 1000:28; do
+		n=${how%:*} error=${how#*:}
+		faulty FAULT_CLONE=$n FAULT_ERROR=$error vhdctl -v convert a.raw a.vhd 2> said
+		[ $n = 0 ] || grep -q 'shared with a.raw' said || fail "$how: $(cat said)"
+		[ $n != 0 ] || ! grep shared said || fail "$how: $(cat said)"
+		vhdctl check a.vhd
+		vhdread check --tight a.vhd
+		qemu-img compare -q -f raw -F vpc a.raw a.vhd
+		faulty FAULT_CLONE=$n FAULT_ERROR=$error vhdctl convert a.vhd b.vhd
+		sound b.vhd
+		vhdctl compare -q --strict a.vhd b.vhd
+		[ "$(stat -c %s a.vhd)" = "$(stat -c %s b.vhd)" ] || fail "$(stat -c '%n %s' a.vhd b.vhd)"
+		faulty FAULT_CLONE=$n FAULT_ERROR=$error vhdctl convert -O fixed b.vhd f.vhd
+		vhdctl compare -q --strict a.vhd f.vhd
+		rm ./*.vhd
+	done
+	# The fault library ends the program that asks for less than whole blocks
+	vhdmake dynamic c.vhd $((9 * MIB)) blocks=3,0 stride=classic raw=want
+	faulty FAULT_CLONE=1000 FAULT_ERROR=18 vhdctl convert --realign c.vhd d.vhd
+	same_to_qemu d.vhd want
+	# There is a whole file or none
+	unchanged a.raw -- expect_fail 3 'no space' faulty FAULT_CLONE=4 FAULT_ERROR=28 FAULT_FULL=2000000 vhdctl convert a.raw x.vhd
+	unchanged a.raw -- expect_fail 4 'cannot write' faulty FAULT_CLONE=1000 FAULT_SYNC=1 vhdctl convert a.raw x.vhd
+	[ ! -e x.vhd ] || fail 'made all the same'
+	[ -z "$(compgen -G '.vhdctl-*')" ] || fail 'a temporary file stays'
 }
 
 # --- compare ------------------------------------------------------------------

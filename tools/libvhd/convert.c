@@ -46,6 +46,7 @@
  * @taken: pieces taken so far
  * @placed: pieces whose place is settled, in the order they were taken
  * @ended: of a stream
+ * @unshared: the two files cannot share data, which was tried
  */
 struct job {
 	struct vhd_convert *c;
@@ -58,6 +59,7 @@ struct job {
 	u64 taken;
 	u64 placed;
 	bool ended;
+	bool unshared;
 	int err;
 };
 
@@ -189,34 +191,91 @@ static int write_some(struct job *j, const u8 *buf, u32 len, u64 pos)
 	return err;
 }
 
-/*
- * @zeros: bytes that the data begin with
- * @place: of the bitmap, or of the data where there is none
- */
-static int write_load(struct job *j, struct vhd_load *l, u32 zeros, u64 place,
-		      u64 *written)
+/* The run of the source that has all of [pos, stop), if there is one. */
+static const struct vhd_run *run_of(const struct vhd_load *l, u32 pos, u32 stop)
 {
-	u32 room = in_blocks(j) ? j->writer.bitmap_bytes : 0;
+	const struct vhd_run *r;
+
+	for (r = l->runs; r < l->runs + l->nr_runs; r++)
+		if (r->start <= pos && stop <= r->start + r->piece.len)
+			return r;
+	return NULL;
+}
+
+/*
+ * Rather than being written, data that were read, and are not zeros, may be the
+ * source's own: btrfs, xfs and the like share blocks, if they are whole ones of
+ * both files.  What goes wrong here does not matter: then they are written.
+ */
+static bool share(struct job *j, const struct vhd_load *l, u32 pos, u32 stop,
+		  u64 place)
+{
+	const struct vhd_run *r = run_of(l, pos, stop);
+	struct file_clone_range range = {
+		.src_length = stop - pos,
+		.dest_offset = place,
+	};
+
+	if (!r || READ_ONCE(j->unshared))
+		return false;
+	range.src_fd = r->piece.fd;
+	range.src_offset = r->piece.pos + pos - r->start;
+	if ((range.src_offset | range.src_length | place) % PAGE)
+		return false;
+	if (!ioctl(j->writer.fd, FICLONERANGE, &range))
+		return true;
+	/* Blocks may be larger than a page; then some runs begin between. */
+	if (errno != EINVAL)
+		WRITE_ONCE(j->unshared, true);
+	return false;
+}
+
+/** struct target - where a load goes, and what became of it */
+struct target {
+	u64 place;
+	u32 room;
+	bool bitmap;
+	u64 written;
+	u64 shared;
+};
+
+/* The bitmap goes along with data right behind it. */
+static int write_stretch(struct job *j, struct vhd_load *l, u32 pos, u32 stop,
+			 struct target *t)
+{
+	u32 room = pos || t->bitmap ? 0 : t->room;
+	u64 data = t->place + t->room + pos;
+
+	if (share(j, l, pos, stop, data)) {
+		t->shared += stop - pos;
+		return 0;
+	}
+	t->bitmap |= room;
+	t->written += stop - pos;
+	return write_some(j, l->data + pos - room, stop - pos + room,
+			  data - room);
+}
+
+/* @zeros: bytes that the data begin with */
+static int write_load(struct job *j, struct vhd_load *l, u32 zeros,
+		      struct target *t)
+{
 	u32 end = in_blocks(j) ? j->piece : l->len;
 	u32 pages = ALIGN(l->len, PAGE);
 	u32 pos = zeros, stop;
 	int err = 0;
 
-	memset(l->data - room, 0xFF, room);
-	if (room && zeros)
-		err = vhd_pwrite(j->writer.fd, l->data - room, room, place);
+	t->room = in_blocks(j) ? j->writer.bitmap_bytes : 0;
+	memset(l->data - t->room, 0xFF, t->room);
 	while (pos < pages && !err) {
 		stop = min(data_end(l, pos, pages), end);
-		*written += stop - pos;
-		/* The bitmap goes along with data right behind it. */
-		if (pos)
-			err = write_some(j, l->data + pos, stop - pos,
-					 place + room + pos);
-		else
-			err = write_some(j, l->data - room, stop + room, place);
+		err = write_stretch(j, l, pos, stop, t);
 		pos = ALIGN(stop, PAGE);
 		pos += zeros_at(l, pos, pages);
 	}
+	if (t->room && !t->bitmap && !err)
+		err = vhd_pwrite(j->writer.fd, l->data - t->room, t->room,
+				 t->place);
 	return err;
 }
 
@@ -245,7 +304,7 @@ static bool get_place(struct job *j, struct load *l, bool empty, u64 *place)
 static void carry(struct job *j, struct load *load)
 {
 	struct vhd_load *l = &load->stretch;
-	u64 place, written = 0;
+	struct target t = { };
 	u32 zeros, pages;
 	int err = 0;
 
@@ -257,15 +316,15 @@ static void carry(struct job *j, struct load *load)
 	}
 	pages = ALIGN(l->len, PAGE);
 	zeros = zeros_at(l, 0, pages);
-	if (get_place(j, load, zeros == pages, &place) && zeros < pages) {
-		err = write_load(j, l, zeros < MIN_GAP ? 0 : zeros, place,
-				 &written);
+	if (get_place(j, load, zeros == pages, &t.place) && zeros < pages) {
+		err = write_load(j, l, zeros < MIN_GAP ? 0 : zeros, &t);
 		if (err)
 			job_failed(j, err, l->at, false);
 	}
 	vhd_progress_add(l->len);
 	pthread_mutex_lock(&j->lock);
-	j->c->written += written;
+	j->c->written += t.written;
+	j->c->shared += t.shared;
 	pthread_mutex_unlock(&j->lock);
 }
 

@@ -17,6 +17,7 @@
  * @replace: an existing regular file may be replaced
  * @size: out: of the disk
  * @written: out: bytes of data written
+ * @shared: out: bytes of data that the file shares with the source's
  * @cloned: out: the data are shared with the source's file
  * @at: out, after an error: where on the disk
  * @reading: out, after an error: it was the source's
@@ -29,6 +30,7 @@ struct vhd_convert {
 
 	u64 size;
 	u64 written;
+	u64 shared;
 	bool cloned;
 	u64 at;
 	bool reading;

@@ -294,7 +294,7 @@ static int report_convert(const struct wish *w, const char *path, int err)
 static int convert(struct wish *w, const char *path)
 {
 	struct vhd_convert *c = &w->convert;
-	char size[16], written[16];
+	char size[16], written[16], shared[16];
 	int err;
 
 	meter_start("converting", true);
@@ -304,9 +304,13 @@ static int convert(struct wish *w, const char *path)
 		return report_convert(w, path, err);
 	format_size(c->size, size, sizeof(size));
 	format_size(c->written, written, sizeof(written));
+	format_size(c->shared, shared, sizeof(shared));
 	if (c->cloned)
 		verbose_msg(path, "%s; the data are shared with %s", size,
 			    c->source->file.path);
+	else if (c->shared)
+		verbose_msg(path, "%s, %s of them data, and %s shared with %s",
+			    size, written, shared, c->source->file.path);
 	else
 		verbose_msg(path, "%s, %s of them data", size, written);
 	return VHDCTL_OK;
