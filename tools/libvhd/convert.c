@@ -35,6 +35,11 @@
 #define PIECE		(1U << 20)
 /* What is looked at for zeros at once. */
 #define PAGE		4096U
+/*
+ * Written at once.  For 2 MiB the page cache of recent kernels wants as much in
+ * one piece, and finding it takes longer than all the rest.
+ */
+#define WRITE_MOST	(512U << 10)
 /* Zeros shorter than this between data are written: fewer, longer extents. */
 #define MIN_GAP		65536U
 
@@ -183,8 +188,13 @@ static u32 data_end(const struct vhd_load *l, u32 pos, u32 end)
 
 static int write_some(struct job *j, const u8 *buf, u32 len, u64 pos)
 {
-	int err = vhd_pwrite(j->writer.fd, buf, len, pos);
+	u32 at, n;
+	int err = 0;
 
+	for (at = 0; at < len && !err; at += n) {
+		n = min(len - at, WRITE_MOST);
+		err = vhd_pwrite(j->writer.fd, buf + at, n, pos + at);
+	}
 	/* Let the disk begin now: the end waits for all of it. */
 	if (!err)
 		sync_file_range(j->writer.fd, pos, len, SYNC_FILE_RANGE_WRITE);
