@@ -6,6 +6,7 @@
 #	. "$(dirname "$0")/../lib.sh"
 #	t_something() { ... }		a case: runs in a shell of its own, set -eu
 #	slow_something() { ... }	the same, left out with VHD_TEST_FAST=1
+#	long_something() { ... }	the same, only with VHD_TEST_LONG=1
 #	run_cases "$@"			all cases, or those named
 #
 # and prints "ok FILE.CASE", "FAIL FILE.CASE: why" or "skip FILE.CASE: why" for
@@ -52,6 +53,7 @@ run_cases() {
 list_cases() {
 	local kinds='t|slow'
 	[ -z "${VHD_TEST_FAST:-}" ] || kinds=t
+	[ -z "${VHD_TEST_LONG:-}" ] || kinds+='|long'
 	sed -n -E "s/^(($kinds)_[a-zA-Z0-9_]+)\(\).*/\1/p" "$0"
 }
 
