@@ -54,6 +54,8 @@
 #define VHD_OPEN_FORCE		(1U << 1)
 /* The virtual size is that of the geometry (old Virtual PC). */
 #define VHD_OPEN_SIZE_CHS	(1U << 2)
+/* Not in a file: the backing is a block device, all of it (space.h). */
+#define VHD_OPEN_DEVICE		(1U << 3)
 
 /**
  * enum vhd_new_state - life of a block allocated since the last commit
@@ -209,7 +211,8 @@ struct vhd_slots {
  * @enospc: the last growth failed for want of space: do not grow ahead of need
  * @chunk: slots to prepare at the next growth; doubles with use
  * @ready: free slots that read as zeros and have their space: to be handed out
- * @holes: free slots that read as zeros, their space given back
+ * @holes: free slots that read as zeros, their space given back; on a device
+ *	discarded, which says nothing of what they read as
  * @freed: free slots that must be zeroed first
  * @gaps: the same, found between blocks when the image was opened: they stay as
  *	they are until they are needed
@@ -266,6 +269,8 @@ struct vhd_counters {
  * @nr_blocks: ceil(size / block size); 0 for a fixed image
  * @bitmap_sectors: sectors of one sector bitmap
  * @aligned: data of all blocks lies on 4 KiB boundaries, present and future
+ * @on_device: the backing is a block device: its end does not move, and of what
+ *	no block has nothing is known
  * @writable: opened for writing and nothing speaks against it
  * @table_offset: bytes to the table
  * @footer: as on disk, but for what commits put in
@@ -293,6 +298,7 @@ struct vhd_image {
 	u32 nr_blocks;
 	u32 bitmap_sectors;
 	bool aligned;
+	bool on_device;
 	bool writable;
 	u64 table_offset;
 	struct vhd_footer footer;

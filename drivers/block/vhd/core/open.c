@@ -355,6 +355,12 @@ static int vhd_open_space(struct vhd_open *o)
 		if (vhd_data_pos(img, img->bat[block]) & (VHD_ALIGN - 1))
 			img->aligned = false;
 	}
+	if (img->on_device) {
+		/* Where some entry is bad, what lies there may be somebody's. */
+		if (o->nr_bad)
+			sp->data_end = sp->tail;
+		return 0;
+	}
 	sp->stale = sp->tail > vhd_tail_pos(sp->data_end);
 	if (!sp->stale)
 		return 0;
@@ -893,6 +899,7 @@ void vhd_open_init(struct vhd_open *o, struct vhd_image *img, u64 file_size,
 	memset(o, 0, sizeof(*o));
 	memset(img, 0, sizeof(*img));
 	spin_lock_init(&img->lock);
+	img->on_device = flags & VHD_OPEN_DEVICE;
 	o->plan.next = vhd_open_next;
 	o->step = vhd_open_start;
 	o->img = img;

@@ -30,13 +30,15 @@
  *	not
  * @VHD_IO_RESERVE: reserve space for @len bytes at @pos without changing the
  *	file's size or content; -EOPNOTSUPP is a good answer
- * @VHD_IO_TRUNCATE: cut the file to @pos bytes
+ * @VHD_IO_TRUNCATE: cut the file to @pos bytes; never of a device
  * @VHD_IO_FLUSH: wait for all writes above, then make everything durable.  One
  *	at a time for an image, whatever the plan, and its error is handed in
  *	before the next one begins.
  * @VHD_IO_SEEK: find the first data of the @len bytes at @pos: @buf points at a
  *	struct vhd_span, which says that all of them are data, and is made to say
  *	which are; those before are a hole.  An error is a good answer.
+ * @VHD_IO_DISCARD: give the space of @len bytes at @pos back, whatever they read
+ *	as afterwards; of a device only
  */
 enum vhd_io_kind {
 	VHD_IO_READ,
@@ -46,6 +48,7 @@ enum vhd_io_kind {
 	VHD_IO_TRUNCATE,
 	VHD_IO_FLUSH,
 	VHD_IO_SEEK,
+	VHD_IO_DISCARD,
 };
 
 /**

@@ -99,7 +99,9 @@ static int vhd_resize_undo_extend(struct vhd_resize *r, struct vhd_io *io)
 
 static int vhd_resize_undo_switched(struct vhd_resize *r, struct vhd_io *io)
 {
-	return vhd_resize_flush(r, io, r->moves ? vhd_resize_undo_extend :
+	bool extended = r->moves && !r->img->on_device;
+
+	return vhd_resize_flush(r, io, extended ? vhd_resize_undo_extend :
 						  vhd_resize_done);
 }
 
@@ -422,6 +424,36 @@ static int vhd_resize_fixed_surplus(struct vhd_resize *r, struct vhd_io *io)
 			  sizeof(r->img->footer), &r->img->footer);
 }
 
+/* The footer stays where it is: one sector, and so one write is the switch. */
+static int vhd_resize_undo_device(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->step = vhd_resize_last_flush;
+	return vhd_io_set(io, VHD_IO_WRITE, r->tail, sizeof(r->img->footer),
+			  &r->img->footer);
+}
+
+static int vhd_resize_device_footer(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->undo = vhd_resize_undo_device;
+	r->step = vhd_resize_last_flush;
+	return vhd_io_set(io, VHD_IO_WRITE, r->tail, sizeof(r->footer),
+			  &r->footer);
+}
+
+static int vhd_resize_device_zeroed(struct vhd_resize *r, struct vhd_io *io)
+{
+	return vhd_resize_flush(r, io, vhd_resize_device_footer);
+}
+
+/* Behind the old end of the disk lies anything. */
+static int vhd_resize_device(struct vhd_resize *r, struct vhd_io *io)
+{
+	if (!r->zero_len)
+		return vhd_resize_device_footer(r, io);
+	r->step = vhd_resize_device_zeroed;
+	return vhd_io_set(io, VHD_IO_ZERO, r->zero_pos, r->zero_len, NULL);
+}
+
 /* ---- preparing ------------------------------------------------------- */
 
 static int vhd_resize_next(struct vhd_plan *plan, int err, struct vhd_io *io)
@@ -539,19 +571,30 @@ static u64 vhd_resize_table_room(struct vhd_image *img)
 	return room.end - room.table;
 }
 
-static void vhd_resize_move_table(struct vhd_resize *r)
+/* Behind the end of the file; on a device behind the last slot. */
+static int vhd_resize_move_table(struct vhd_resize *r)
 {
-	u64 bytes = (u64)r->entries * sizeof(__be32);
+	u64 bytes = ALIGN((u64)r->entries * sizeof(__be32), (u64)VHD_ALIGN);
+	struct vhd_image *img = r->img;
+	unsigned long flags;
 
 	r->moves = true;
-	r->table = ALIGN(r->img->space.tail + VHD_SECTOR_SIZE, (u64)VHD_ALIGN);
-	r->tail = vhd_tail_pos(r->table + ALIGN(bytes, (u64)VHD_ALIGN));
+	if (img->on_device) {
+		spin_lock_irqsave(&img->lock, flags);
+		r->table = ALIGN(img->space.data_end, (u64)VHD_ALIGN);
+		spin_unlock_irqrestore(&img->lock, flags);
+		return r->table + bytes > r->tail ? -ENOSPC : 0;
+	}
+	r->table = ALIGN(img->space.tail + VHD_SECTOR_SIZE, (u64)VHD_ALIGN);
+	r->tail = vhd_tail_pos(r->table + bytes);
+	return 0;
 }
 
 static int vhd_resize_plan_table(struct vhd_resize *r)
 {
 	struct vhd_image *img = r->img;
 	u64 bytes = ALIGN((u64)r->blocks * sizeof(__be32), VHD_SECTOR_SIZE);
+	int err = 0;
 	bool fits;
 
 	r->table = img->table_offset;
@@ -568,11 +611,11 @@ static int vhd_resize_plan_table(struct vhd_resize *r)
 		return -EOPNOTSUPP;
 	r->entries = r->blocks;
 	if (!fits)
-		vhd_resize_move_table(r);
+		err = vhd_resize_move_table(r);
 	r->header.table_offset = cpu_to_be64(r->table);
 	r->header.max_table_entries = cpu_to_be32(r->entries);
 	vhd_seal_header(&r->header);
-	return 0;
+	return err;
 }
 
 /* The first sector whose entries change. */
@@ -601,14 +644,33 @@ static int vhd_resize_plan_dynamic(struct vhd_resize *r)
 	if (r->size < img->size)
 		r->step = vhd_resize_footers;
 	else
-		r->step = r->moves ? vhd_resize_extend : vhd_resize_table;
+		r->step = r->moves && !img->on_device ? vhd_resize_extend :
+							vhd_resize_table;
 	return 0;
 }
 
-static void vhd_resize_plan_fixed(struct vhd_resize *r)
+/* On a device the footer stays, and it alone is written. */
+static int vhd_resize_plan_on_device(struct vhd_resize *r)
 {
 	struct vhd_image *img = r->img;
 
+	r->tail = img->space.tail;
+	r->step = vhd_resize_device;
+	if (r->size > r->tail)
+		return -ENOSPC;
+	if (r->size > img->size) {
+		r->zero_pos = img->size;
+		r->zero_len = r->size - img->size;
+	}
+	return 0;
+}
+
+static int vhd_resize_plan_fixed(struct vhd_resize *r)
+{
+	struct vhd_image *img = r->img;
+
+	if (img->on_device)
+		return vhd_resize_plan_on_device(r);
 	r->tail = r->size;
 	if (r->size < img->size)
 		r->step = vhd_resize_fixed_shrink;
@@ -616,6 +678,7 @@ static void vhd_resize_plan_fixed(struct vhd_resize *r)
 		r->step = vhd_resize_fixed_extend;
 	else
 		r->step = vhd_resize_fixed_surplus;
+	return 0;
 }
 
 /* For the blocks that come; those that are there are copied in the end. */
@@ -652,7 +715,7 @@ int vhd_resize_init(struct vhd_resize *r, struct vhd_image *img, u64 size)
 	if (img->bat)
 		err = vhd_resize_plan_dynamic(r);
 	else
-		vhd_resize_plan_fixed(r);
+		err = vhd_resize_plan_fixed(r);
 	return err ? err : vhd_resize_alloc(r);
 }
 

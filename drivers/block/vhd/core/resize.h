@@ -21,6 +21,12 @@
  *		shrink: the new footer at the new end -> flush; cut the file
  *		-> flush
  *
+ * On a device the footer stays in the last sector and the table moves to behind the
+ * last slot, so that nothing is extended or cut:
+ *
+ *	grow	2. to 4.
+ *	fixed	zeros behind the old end -> flush; footer       -> flush
+ *
  * A crash leaves the old size or the new one.  Before 4. more table, or more
  * file, than needed; in 4. possibly a blank copy at 0, which a repair restores.
  *
@@ -109,7 +115,8 @@ struct vhd_resize {
  *
  * Return: 0; -EROFS if the image is not writable; -EOPNOTSUPP for a differencing
  * image that would be smaller, and where blktap's batmap stands in the table's
- * way; -EFBIG if it would be too large; -ENOMEM.
+ * way; -EFBIG if it would be too large; -ENOSPC if it does not fit the device;
+ * -ENOMEM.
  */
 int vhd_resize_init(struct vhd_resize *r, struct vhd_image *img, u64 size);
 

@@ -81,6 +81,20 @@ int vhd_slots_reserve(struct vhd_image *img, struct vhd_slots *s, u32 max)
 	return 0;
 }
 
+/* The slot behind all others, if it ends before the footer; or 0. */
+static u32 vhd_space_next(struct vhd_image *img)
+{
+	struct vhd_space *sp = &img->space;
+	u64 pos = vhd_tail_pos(sp->data_end);
+
+	lockdep_assert_held(&img->lock);
+	if (pos + vhd_slot_bytes(img) > sp->tail ||
+	    !vhd_space_addressable(img, pos))
+		return 0;
+	sp->data_end = pos + vhd_slot_bytes(img);
+	return pos >> VHD_SECTOR_SHIFT;
+}
+
 /* Free slots within the file that are not prepared. */
 static u32 vhd_space_reusable(const struct vhd_space *sp)
 {
@@ -90,18 +104,13 @@ static u32 vhd_space_reusable(const struct vhd_space *sp)
 u32 vhd_space_take(struct vhd_image *img)
 {
 	struct vhd_space *sp = &img->space;
-	u64 pos = vhd_tail_pos(sp->data_end);
 
 	lockdep_assert_held(&img->lock);
 	if (sp->ready.nr)
 		return vhd_slots_pop(&sp->ready);
-	if (vhd_space_reusable(sp))
+	if (img->on_device || sp->stale || vhd_space_reusable(sp))
 		return 0;
-	if (sp->stale || pos + vhd_slot_bytes(img) > sp->tail ||
-	    !vhd_space_addressable(img, pos))
-		return 0;
-	sp->data_end = pos + vhd_slot_bytes(img);
-	return pos >> VHD_SECTOR_SHIFT;
+	return vhd_space_next(img);
 }
 
 void vhd_space_give(struct vhd_image *img, u32 sector)
@@ -120,6 +129,9 @@ void vhd_space_relax(struct vhd_image *img)
 	lockdep_assert_held(&img->lock);
 	sp->enospc = false;
 	sp->chunk = 1;
+	/* No space is reserved there, and what was zeroed stays so. */
+	if (img->on_device)
+		return;
 	while ((sector = vhd_slots_pop(&sp->ready)))
 		vhd_slots_push(&sp->freed, sector);
 	while (!sp->stale && sp->freed.nr < sp->freed.max &&
@@ -129,15 +141,24 @@ void vhd_space_relax(struct vhd_image *img)
 	}
 }
 
-/* Slots that can be had without a growth. */
+/* Slots between all others and the footer. */
+static u64 vhd_space_room(struct vhd_image *img)
+{
+	u64 pos = vhd_tail_pos(img->space.data_end);
+
+	if (pos >= img->space.tail)
+		return 0;
+	return div64_u64(img->space.tail - pos, vhd_space_stride(img));
+}
+
+/* Slots that can be had at once: without zeroing any, or a growth. */
 static u64 vhd_space_slots(struct vhd_image *img)
 {
 	struct vhd_space *sp = &img->space;
-	u64 pos = vhd_tail_pos(sp->data_end);
 
-	if (sp->stale || pos >= sp->tail)
+	if (img->on_device || sp->stale || vhd_space_reusable(sp))
 		return sp->ready.nr;
-	return sp->ready.nr + div64_u64(sp->tail - pos, vhd_space_stride(img));
+	return sp->ready.nr + vhd_space_room(img);
 }
 
 /*
@@ -166,6 +187,10 @@ static u64 vhd_space_wanted(struct vhd_image *img)
 
 	if (sp->enospc)
 		return 0;
+	if (img->on_device)
+		return min3((u64)vhd_space_chunk(img), (u64)VHD_NR_READY,
+			    sp->ready.nr + vhd_space_reusable(sp) +
+			    vhd_space_room(img));
 	if (vhd_space_reusable(sp))
 		return min(vhd_space_reuse(img),
 			   sp->ready.nr + vhd_space_reusable(sp));
@@ -187,14 +212,13 @@ u32 vhd_space_free_slots(struct vhd_image *img)
 
 bool vhd_space_low(struct vhd_image *img)
 {
-	struct vhd_space *sp = &img->space;
 	unsigned long flags;
 	u64 slots, wanted;
 
 	if (!img->bat || !img->writable)
 		return false;
 	spin_lock_irqsave(&img->lock, flags);
-	slots = vhd_space_reusable(sp) ? sp->ready.nr : vhd_space_slots(img);
+	slots = vhd_space_slots(img);
 	wanted = vhd_space_wanted(img);
 	spin_unlock_irqrestore(&img->lock, flags);
 	return slots * 2 < wanted;
@@ -294,19 +318,26 @@ static int vhd_prepare_slot(struct vhd_prepare *p, struct vhd_io *io,
 /* The next free slot, as long as some are wanted; 0 if there is none to do. */
 static int vhd_prepare_reuse(struct vhd_prepare *p, struct vhd_io *io)
 {
-	struct vhd_space *sp = &p->img->space;
+	struct vhd_image *img = p->img;
+	struct vhd_space *sp = &img->space;
 	struct vhd_slots *from = NULL;
 	unsigned long flags;
 
-	spin_lock_irqsave(&p->img->lock, flags);
-	if (sp->ready.nr < vhd_space_reuse(p->img))
+	p->slot = 0;
+	spin_lock_irqsave(&img->lock, flags);
+	if (sp->ready.nr < vhd_space_reuse(img)) {
 		from = vhd_space_lowest(sp);
-	p->slot = from ? vhd_slots_pop(from) : 0;
-	spin_unlock_irqrestore(&p->img->lock, flags);
-	if (!from)
+		if (from)
+			p->slot = vhd_slots_pop(from);
+		else if (img->on_device)
+			p->slot = vhd_space_next(img);
+	}
+	spin_unlock_irqrestore(&img->lock, flags);
+	if (!p->slot)
 		return 0;
-	return vhd_prepare_slot(p, io, from == &sp->holes ? VHD_IO_RESERVE :
-							    VHD_IO_ZERO);
+	if (from == &sp->holes && !img->on_device)
+		return vhd_prepare_slot(p, io, VHD_IO_RESERVE);
+	return vhd_prepare_slot(p, io, VHD_IO_ZERO);
 }
 
 /* Is the table to be flushed before free space of before is touched? */
@@ -317,7 +348,8 @@ static bool vhd_space_unsettled(struct vhd_image *img)
 	bool unsettled;
 
 	spin_lock_irqsave(&img->lock, flags);
-	unsettled = sp->unsettled && (sp->stale || sp->gaps.nr);
+	unsettled = sp->unsettled &&
+		    (img->on_device || sp->stale || sp->gaps.nr);
 	spin_unlock_irqrestore(&img->lock, flags);
 	return unsettled;
 }
@@ -407,6 +439,10 @@ static int vhd_prepare_cut(struct vhd_prepare *p, struct vhd_io *io)
 
 static int vhd_prepare_grow(struct vhd_prepare *p, struct vhd_io *io)
 {
+	if (p->img->on_device) {
+		WRITE_ONCE(p->img->space.enospc, true);
+		return -ENOSPC;
+	}
 	if (p->img->space.stale)
 		return vhd_prepare_cut(p, io);
 	p->chunk = vhd_prepare_chunk(p->img);
@@ -421,7 +457,7 @@ static bool vhd_space_enough(struct vhd_image *img)
 	bool enough;
 
 	spin_lock_irqsave(&img->lock, flags);
-	enough = sp->ready.nr && vhd_space_reusable(sp);
+	enough = sp->ready.nr && (img->on_device || vhd_space_reusable(sp));
 	spin_unlock_irqrestore(&img->lock, flags);
 	return enough;
 }
@@ -448,19 +484,6 @@ static int vhd_prepare_full(struct vhd_prepare *p, struct vhd_slots *s)
 	return p->readied ? 0 : -ENOSPC;
 }
 
-/*
- * A slot on a bad spot is lost to this file, or it would stand in the way of
- * all others.
- */
-static int vhd_prepare_zeroed(struct vhd_prepare *p, int err, struct vhd_io *io)
-{
-	if (err == -ENOSPC)
-		return vhd_prepare_full(p, &p->img->space.freed);
-	if (err)
-		return vhd_prepare_more(p, io);
-	return vhd_prepare_slot(p, io, VHD_IO_RESERVE);
-}
-
 static void vhd_prepare_ready(struct vhd_prepare *p)
 {
 	struct vhd_space *sp = &p->img->space;
@@ -472,6 +495,22 @@ static void vhd_prepare_ready(struct vhd_prepare *p)
 		sp->chunk = min(sp->chunk * 2, VHD_MAX_CHUNK);
 	sp->enospc = false;
 	spin_unlock_irqrestore(&p->img->lock, flags);
+}
+
+/*
+ * A slot on a bad spot is lost to this file, or it would stand in the way of
+ * all others.
+ */
+static int vhd_prepare_zeroed(struct vhd_prepare *p, int err, struct vhd_io *io)
+{
+	if (err == -ENOSPC)
+		return vhd_prepare_full(p, &p->img->space.freed);
+	if (err)
+		return vhd_prepare_more(p, io);
+	if (!p->img->on_device)
+		return vhd_prepare_slot(p, io, VHD_IO_RESERVE);
+	vhd_prepare_ready(p);
+	return vhd_prepare_more(p, io);
 }
 
 static int vhd_prepare_reserved(struct vhd_prepare *p, int err,
@@ -695,7 +734,7 @@ static int vhd_tidy_start(struct vhd_tidy *t, struct vhd_io *io)
 		t->step = VHD_TIDY_PAD;
 		return vhd_io_footer(io, &t->footer, sp->tail);
 	}
-	if (!img->bat)
+	if (!img->bat || img->on_device)
 		return 0;
 	stale = sp->stale;
 	t->new_tail = vhd_tail_pos(t->live ? vhd_tidy_live_end(img) :

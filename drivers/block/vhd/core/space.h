@@ -4,6 +4,11 @@
  *
  * The rule everything here serves: the file always ends with a footer, and a
  * slot reads as zeros before it is handed out.
+ *
+ * A block device does not grow: its last sector is the footer, which nothing
+ * here writes, and the slots are all there.  But what lies behind the blocks is
+ * unknown, where a file would read as zeros or end; so each slot is zeroed before
+ * it is handed out, also one that was discarded, and nothing is cut off.
  */
 #ifndef _VHD_CORE_SPACE_H
 #define _VHD_CORE_SPACE_H
@@ -74,7 +79,7 @@ bool vhd_space_low(struct vhd_image *img);
 /*
  * struct vhd_prepare - the prepare plan: make slots ready
  * Free slots are zeroed and their space reserved, the lowest first; only when
- * there is none the file grows.  ENOSPC of a large growth is tried again
+ * there is none the file grows, or the next slot of the device is zeroed.  ENOSPC of a large growth is tried again
  * smaller; -ENOSPC means that not one slot could be had.
  */
 struct vhd_prepare {

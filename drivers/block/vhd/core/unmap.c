@@ -270,9 +270,10 @@ static int vhd_punch_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 	struct vhd_space *sp = &p->img->space;
 	u64 pos;
 
-	/* What cannot be punched is zeroed when it is needed. */
+	/* What cannot be punched is zeroed when it is needed; on a device all is. */
 	if (p->nr)
-		vhd_punch_give(p, err ? &sp->gaps : &sp->holes);
+		vhd_punch_give(p, err && !p->img->on_device ? &sp->gaps :
+							      &sp->holes);
 	if (!err)
 		err = READ_ONCE(p->img->failed);
 	if (err || p->steps++ == VHD_PUNCH_STEPS)
@@ -281,7 +282,8 @@ static int vhd_punch_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 	if (!p->nr)
 		return 0;
 	pos = (u64)p->slots[0] << VHD_SECTOR_SHIFT;
-	return vhd_io_set(io, VHD_IO_ZERO, pos, vhd_punch_end(p) - pos, NULL);
+	return vhd_io_set(io, p->img->on_device ? VHD_IO_DISCARD : VHD_IO_ZERO,
+			  pos, vhd_punch_end(p) - pos, NULL);
 }
 
 void vhd_punch_init(struct vhd_punch *p, struct vhd_image *img)

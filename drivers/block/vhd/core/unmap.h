@@ -90,8 +90,8 @@ bool vhd_unmap_freed(struct vhd_image *img);
 
 /*
  * struct vhd_punch - the punch plan: give the space of freed slots back
- * For backing files that can punch holes; where zeros must be written, freed
- * slots are better left to the prepare plan.  It ends after VHD_PUNCH_STEPS.  One
+ * For backing files that can punch holes, and devices that can discard; where
+ * zeros must be written, freed slots are better left to the prepare plan.  It ends after VHD_PUNCH_STEPS.  One
  * prepare, punch or tidy plan at a time.
  */
 struct vhd_punch {
