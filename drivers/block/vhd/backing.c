@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The backing file: who uses it, and transfers to and from it.
+ * The backing file, or block device: who uses it, and transfers to and from it.
  *
  * All transfers of a device go the same way, by direct I/O or through the page
  * cache: two ways over one page would corrupt it.  Only opening reads through
  * the page cache always, and empties it before direct I/O begins.
  */
+#include <linux/blkdev.h>
 #include <linux/bvec.h>
 #include <linux/delay.h>
 #include <linux/falloc.h>
@@ -117,28 +118,52 @@ static void vhd_unclaim_inode(struct vhd_claim *claim, enum vhd_use use)
 
 static int vhd_backing_check(struct file *file, bool write)
 {
-	if (!S_ISREG(file_inode(file)->i_mode) || file->f_mode & FMODE_PATH)
+	umode_t mode = file_inode(file)->i_mode;
+
+	if (!(S_ISREG(mode) || S_ISBLK(mode)) || file->f_mode & FMODE_PATH)
 		return -EINVAL;
 	if (!(file->f_mode & FMODE_READ) ||
 	    (write && !(file->f_mode & FMODE_WRITE)))
 		return -EACCES;
 	if (!file->f_op->read_iter || (write && !file->f_op->write_iter) ||
-	    file->f_flags & O_APPEND || IS_SWAPFILE(file_inode(file)))
+	    file->f_flags & O_APPEND || IS_SWAPFILE(file->f_mapping->host))
 		return -EINVAL;
 	return 0;
+}
+
+loff_t vhd_backing_size(const struct vhd_backing *b)
+{
+	/* The inode of a device's node knows nothing of the device. */
+	return i_size_read(b->file->f_mapping->host);
+}
+
+struct block_device *vhd_backing_disk(const struct vhd_backing *b)
+{
+	return b->bdev ?: file_inode(b->file)->i_sb->s_bdev;
+}
+
+unsigned int vhd_backing_grain(const struct vhd_backing *b)
+{
+	if (!b->bdev)
+		return i_blocksize(file_inode(b->file));
+	return max(bdev_discard_granularity(b->bdev),
+		   bdev_logical_block_size(b->bdev));
 }
 
 /* Can requests, which come in units of 512 bytes, go by direct I/O? */
 static void vhd_backing_find_dio(struct vhd_backing *b)
 {
-	struct block_device *bdev = file_inode(b->file)->i_sb->s_bdev;
 	unsigned int mem = VHD_SECTOR_SIZE, offset = VHD_SECTOR_SIZE;
+	struct block_device *bdev = vhd_backing_disk(b);
 	struct kstat stat;
 
 	b->dio_mem_mask = VHD_SECTOR_SIZE - 1;
 	if (!(b->file->f_mode & FMODE_CAN_ODIRECT))
 		return;
-	if (!vfs_getattr(&b->file->f_path, &stat, STATX_DIOALIGN, 0) &&
+	if (b->bdev) {
+		mem = bdev_dma_alignment(bdev) + 1;
+		offset = bdev_logical_block_size(bdev);
+	} else if (!vfs_getattr(&b->file->f_path, &stat, STATX_DIOALIGN, 0) &&
 	    stat.result_mask & STATX_DIOALIGN) {
 		mem = stat.dio_mem_align;
 		offset = stat.dio_offset_align;
@@ -153,6 +178,8 @@ static void vhd_backing_find_dio(struct vhd_backing *b)
 
 void vhd_backing_close(struct vhd_backing *b)
 {
+	if (b->hold)
+		vhd_bdev_release(b->hold);
 	vhd_unclaim_inode(b->claim, b->use);
 	fput(b->file);
 }
@@ -195,6 +222,8 @@ bool vhd_backing_checksums(struct vhd_backing *b)
 {
 	struct super_block *sb = file_inode(b->file)->i_sb;
 
+	if (b->bdev)
+		return bdev_stable_writes(b->bdev);
 	return sb->s_magic == BTRFS_SUPER_MAGIC ||
 	       sb->s_iflags & SB_I_STABLE_WRITES;
 }
@@ -203,6 +232,9 @@ bool vhd_backing_start_write(struct vhd_backing *b, bool wait)
 {
 	struct super_block *sb = file_inode(b->file)->i_sb;
 
+	/* That would be the file system that the node lies on. */
+	if (b->bdev)
+		return true;
 	if (!sb_start_write_trylock(sb)) {
 		if (!wait)
 			return false;
@@ -211,6 +243,12 @@ bool vhd_backing_start_write(struct vhd_backing *b, bool wait)
 	/* It ends elsewhere, with kiocb_end_write(): tell lockdep. */
 	__sb_writers_release(sb, SB_FREEZE_WRITE);
 	return true;
+}
+
+void vhd_backing_end_write(struct kiocb *iocb)
+{
+	if (S_ISREG(file_inode(iocb->ki_filp)->i_mode))
+		kiocb_end_write(iocb);
 }
 
 void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
@@ -261,7 +299,7 @@ static ssize_t vhd_backing_transfer(struct vhd_backing *b, loff_t pos,
 	vhd_backing_submit(b, &io.iocb, iter, write);
 	wait_for_completion_io(&io.done);
 	if (write)
-		kiocb_end_write(&io.iocb);
+		vhd_backing_end_write(&io.iocb);
 	return io.ret;
 }
 
@@ -335,11 +373,102 @@ static int vhd_backing_write_zeros(struct vhd_backing *b, loff_t pos, u64 len)
 	return 0;
 }
 
+/* ---- block devices ------------------------------------------------------ */
+
+/* What others may have read into the page cache is not so any more. */
+static int vhd_bdev_forget(struct vhd_backing *b, loff_t pos, u64 len)
+{
+	struct address_space *mapping = b->file->f_mapping;
+	int ret = filemap_write_and_wait_range(mapping, pos, pos + len - 1);
+
+	return ret ?: invalidate_inode_pages2_range(mapping, pos >> PAGE_SHIFT,
+						    (pos + len - 1) >> PAGE_SHIFT);
+}
+
+/* The device does it, or the block layer writes zeros in its place. */
+static int vhd_bdev_issue_zeroes(struct vhd_backing *b, loff_t pos, u64 len,
+				 bool keep)
+{
+	int ret = vhd_bdev_forget(b, pos, len);
+
+	if (ret)
+		return ret;
+	ret = blkdev_issue_zeroout(b->bdev, pos >> SECTOR_SHIFT,
+				   len >> SECTOR_SHIFT, GFP_NOIO,
+				   keep ? BLKDEV_ZERO_NOUNMAP : 0);
+	return ret ?: vhd_bdev_forget(b, pos, len);
+}
+
+/*
+ * Through the page cache only whole pages are left to the device: in one that
+ * is cut, a neighbour's data may be on their way.
+ */
+static int vhd_bdev_zero(struct vhd_backing *b, loff_t pos, u64 len, bool keep)
+{
+	unsigned int grain = bdev_logical_block_size(b->bdev);
+	loff_t start, end;
+	int ret;
+
+	if (!b->dio)
+		grain = max_t(unsigned int, grain, PAGE_SIZE);
+	start = round_up(pos, grain);
+	end = round_down(pos + len, grain);
+	if (start >= end)
+		return vhd_backing_write_zeros(b, pos, len);
+	ret = vhd_backing_write_zeros(b, pos, start - pos);
+	if (!ret)
+		ret = vhd_backing_write_zeros(b, end, pos + len - end);
+	if (!ret)
+		ret = vhd_bdev_issue_zeroes(b, start, end - start, keep);
+	/* Pages that could not be had out of the way. */
+	if (ret == -EBUSY)
+		ret = vhd_backing_write_zeros(b, start, end - start);
+	return ret;
+}
+
+/* Whole units of the device; it does not matter if that fails. */
+static int vhd_bdev_discard(struct vhd_backing *b, loff_t pos, u64 len)
+{
+	loff_t start = round_up(pos, PAGE_SIZE);
+	loff_t end = round_down(pos + len, PAGE_SIZE);
+	int ret;
+
+	if (start >= end)
+		return 0;
+	ret = vhd_bdev_forget(b, start, end - start);
+	return ret ?: blkdev_issue_discard(b->bdev, start >> SECTOR_SHIFT,
+					   (end - start) >> SECTOR_SHIFT,
+					   GFP_NOIO);
+}
+
+/* Our claim of the device, beside that of the inode: against all others. */
+static int vhd_bdev_open(struct vhd_backing *b, bool write)
+{
+	struct block_device *bdev = I_BDEV(b->file->f_mapping->host);
+
+	b->hold = vhd_bdev_claim(bdev, &vhd_claims);
+	if (IS_ERR(b->hold)) {
+		int ret = PTR_ERR(b->hold);
+
+		b->hold = NULL;
+		return ret;
+	}
+	b->bdev = bdev;
+	b->punches = write && bdev_max_discard_sectors(bdev);
+	b->zeroes = write && bdev_write_zeroes_sectors(bdev);
+	return 0;
+}
+
+/* ---- the same of either --------------------------------------------------- */
+
 /* Where the file system does not know how, zeros are written. */
 int vhd_backing_zero(struct vhd_backing *b, loff_t pos, u64 len, bool keep)
 {
 	int mode = FALLOC_FL_KEEP_SIZE;
 	int ret = -EOPNOTSUPP;
+
+	if (b->bdev)
+		return vhd_bdev_zero(b, pos, len, keep);
 
 	mode |= keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE;
 	if (keep || b->punches)
@@ -353,7 +482,7 @@ int vhd_backing_zero(struct vhd_backing *b, loff_t pos, u64 len, bool keep)
  */
 static bool vhd_backing_probe_punch(struct vhd_backing *b)
 {
-	loff_t pos = round_up(i_size_read(file_inode(b->file)), SZ_1M);
+	loff_t pos = round_up(vhd_backing_size(b), SZ_1M);
 	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
 	return !vhd_backing_fallocate(b, mode, pos, PAGE_SIZE);
@@ -374,6 +503,13 @@ int vhd_backing_open(struct vhd_backing *b, struct file *file,
 	b->file = get_file(file);
 	init_rwsem(&b->mode);
 	mutex_init(&b->flush_lock);
+	if (S_ISBLK(file_inode(file)->i_mode)) {
+		ret = vhd_bdev_open(b, write);
+		if (ret) {
+			vhd_backing_close(b);
+			return ret;
+		}
+	}
 	vhd_backing_find_dio(b);
 	if (b->dio_possible)
 		vhd_backing_probe_dio(b);
@@ -382,7 +518,10 @@ int vhd_backing_open(struct vhd_backing *b, struct file *file,
 		return -EOPNOTSUPP;
 	}
 	b->dio = dio && b->dio_possible;
-	b->punches = write && vhd_backing_probe_punch(b);
+	if (!b->bdev) {
+		b->punches = write && vhd_backing_probe_punch(b);
+		b->zeroes = b->punches;
+	}
 	return 0;
 }
 
@@ -466,6 +605,8 @@ static int vhd_backing_step(struct vhd_backing *b, struct vhd_io *io,
 		return vhd_backing_write(b, io->pos, bounce, io->len);
 	case VHD_IO_ZERO:
 		return vhd_backing_zero(b, io->pos, io->len, false);
+	case VHD_IO_DISCARD:
+		return vhd_bdev_discard(b, io->pos, io->len);
 	case VHD_IO_RESERVE:
 		return vhd_backing_fallocate(b, FALLOC_FL_KEEP_SIZE, io->pos,
 					     io->len);

@@ -28,6 +28,30 @@
 #define VHD_OPEN_IS_USE(mode) ((mode) & (FMODE_WRITE | FMODE_EXCL))
 #endif
 
+/*
+ * An exclusive open of a block device, for reading.  6.9: it is a file; 6.7: a
+ * handle; before, the device itself.
+ */
+#if VHD_KERNEL(6, 9)
+#define vhd_bdev_claim(bdev, holder) \
+	((void *)bdev_file_open_by_dev((bdev)->bd_dev, BLK_OPEN_READ, \
+				       holder, NULL))
+#define vhd_bdev_release(hold) bdev_fput(hold)
+#elif VHD_KERNEL(6, 7)
+#define vhd_bdev_claim(bdev, holder) \
+	((void *)bdev_open_by_dev((bdev)->bd_dev, BLK_OPEN_READ, holder, NULL))
+#define vhd_bdev_release(hold) bdev_release(hold)
+#elif VHD_KERNEL(6, 5)
+#define vhd_bdev_claim(bdev, holder) \
+	((void *)blkdev_get_by_dev((bdev)->bd_dev, BLK_OPEN_READ, holder, NULL))
+#define vhd_bdev_release(hold) blkdev_put(hold, &vhd_claims)
+#else
+#define vhd_bdev_claim(bdev, holder) \
+	((void *)blkdev_get_by_dev((bdev)->bd_dev, FMODE_READ | FMODE_EXCL, \
+				   holder))
+#define vhd_bdev_release(hold) blkdev_put(hold, FMODE_READ | FMODE_EXCL)
+#endif
+
 /* 6.14: merging is what everybody wants; the flag is gone. */
 #if VHD_KERNEL(6, 14)
 #define VHD_TAG_SET_FLAGS BLK_MQ_F_NO_SCHED_BY_DEFAULT

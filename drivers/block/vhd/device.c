@@ -346,9 +346,12 @@ static int vhd_image_open(struct vhd_layer *layer, unsigned int open_flags)
 		.rep.report = vhd_log_finding,
 		.file = layer->backing.file,
 	};
-	loff_t size = i_size_read(file_inode(layer->backing.file));
+	loff_t size = vhd_backing_size(&layer->backing);
 	struct vhd_open *o;
 	int ret;
+
+	if (layer->backing.bdev)
+		open_flags |= VHD_OPEN_DEVICE;
 
 	o = kzalloc(sizeof(*o), GFP_KERNEL);
 	if (!o)
@@ -406,8 +409,10 @@ static int vhd_layer_add(struct vhd_device *vhd, struct file *file, u32 flags)
 	layer = vhd_layer_open(file, use, open_flags, dio);
 	if (IS_ERR(layer)) {
 		if (PTR_ERR(layer) == -EBUSY)
-			pr_warn_ratelimited("vhd: %pD: is in use by another device\n",
-					    file);
+			pr_warn_ratelimited("vhd: %pD: is in use by another device%s\n",
+					    file,
+					    S_ISBLK(file_inode(file)->i_mode) ?
+					    ", mounted, or claimed by a driver" : "");
 		return PTR_ERR(layer);
 	}
 	vhd->layers[vhd->nr_layers++] = layer;
@@ -499,11 +504,17 @@ static int vhd_tag_set_init(struct vhd_device *vhd)
 	return blk_mq_alloc_tag_set(set);
 }
 
+bool vhd_may_discard(const struct vhd_layer *top)
+{
+	const struct vhd_backing *b = &top->backing;
+
+	return top->img.writable && b->punches && (b->zeroes || top->img.bat);
+}
+
 static void vhd_find_limits(struct vhd_device *vhd, unsigned int logical,
 			    struct vhd_limits *l)
 {
-	struct block_device *bdev =
-		file_inode(vhd->top->backing.file)->i_sb->s_bdev;
+	struct block_device *bdev = vhd_backing_disk(&vhd->top->backing);
 	const struct vhd_image *img = &vhd->top->img;
 	unsigned int i;
 
@@ -521,12 +532,12 @@ static void vhd_find_limits(struct vhd_device *vhd, unsigned int logical,
 		l->io_opt = vhd_block_bytes(img);
 	/* Where zeros are written, a request should not take for ever. */
 	if (img->writable)
-		l->max_zeroes = vhd->top->backing.punches ?
+		l->max_zeroes = vhd->top->backing.zeroes ?
 				round_down(VHD_MAX_DISCARD, l->max_sectors) :
 				l->max_sectors;
 	if (vhd->discard)
-		l->discard = max_t(unsigned int, l->physical,
-				   i_blocksize(file_inode(vhd->top->backing.file)));
+		l->discard = max(l->physical,
+				 vhd_backing_grain(&vhd->top->backing));
 	if (bdev) {
 		l->rotational = vhd_bdev_rotational(bdev);
 		l->stable_writes = bdev_stable_writes(bdev);
@@ -583,7 +594,7 @@ static int vhd_device_setup(struct vhd_device *vhd, struct file **files,
 	ret = vhd_layers_open(vhd, files, args);
 	if (ret)
 		goto out_layers;
-	vhd->discard = vhd->top->img.writable && vhd->top->backing.punches &&
+	vhd->discard = vhd_may_discard(vhd->top) &&
 		       !(args->flags & VHD_ATTACH_NO_DISCARD);
 	ret = vhd_writeback_init(vhd);
 	/* An old 511-byte footer gets its last byte. */

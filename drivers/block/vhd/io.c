@@ -141,7 +141,7 @@ static void vhd_part_complete(struct kiocb *iocb, long ret)
 	struct request *rq = blk_mq_rq_from_pdu(cmd);
 
 	if (vhd_cmd_is_write(cmd))
-		kiocb_end_write(iocb);
+		vhd_backing_end_write(iocb);
 	/* No request fails for want of memory, whoever wanted it. */
 	if (unlikely(ret == -ENOMEM)) {
 		cmd->starved = true;

@@ -363,7 +363,7 @@ static void vhd_merge_switch(struct vhd_merge *m)
 	swap(vhd->nr_layers, m->nr_layers);
 	swap(vhd->chain, m->chain);
 	WRITE_ONCE(vhd->top, m->into);
-	vhd->discard = vhd->discard && m->into->backing.punches;
+	vhd->discard = vhd->discard && vhd_may_discard(m->into);
 	vhd->merges++;
 	spin_unlock_irq(&vhd->wb.lock);
 	mutex_unlock(&vhd->lock);

@@ -169,7 +169,7 @@ static DEVICE_ATTR_RO(_name)
 VHD_ATTR(backing_dev, "%u:%u\n", MAJOR(vhd_inode(vhd)->i_sb->s_dev),
 	 MINOR(vhd_inode(vhd)->i_sb->s_dev));
 VHD_ATTR(backing_ino, "%lu\n", (unsigned long)vhd_inode(vhd)->i_ino);
-VHD_ATTR(file_size, "%lld\n", i_size_read(vhd_inode(vhd)));
+VHD_ATTR(file_size, "%lld\n", vhd_backing_size(&vhd->top->backing));
 VHD_ATTR(type, "%s\n", vhd_type_name(&vhd->top->img));
 VHD_ATTR(block_size, "%u\n", vhd->top->img.bat ? vhd_block_bytes(&vhd->top->img) : 0);
 VHD_ATTR(nr_blocks, "%u\n", vhd->top->img.nr_blocks);

@@ -85,6 +85,8 @@ enum vhd_use {
 /**
  * struct vhd_backing - the backing file of an image
  * @file: our reference
+ * @bdev: NULL, or the block device that it is
+ * @hold: our exclusive open of that, for no I/O
  * @claim: of its inode
  * @use: what it is claimed for
  * @mode: held for reading while a plan runs, for writing to change @dio
@@ -93,11 +95,14 @@ enum vhd_use {
  *	the image before the next one asks
  * @dio: requests go by direct I/O; changed only while the queue is frozen too
  * @dio_possible: the file takes direct I/O in units of 512 bytes
- * @punches: the file system makes holes
+ * @punches: the file system makes holes, or the device discards
+ * @zeroes: a large range reads as zeros without being written
  * @dio_mem_mask: bits that must be clear in memory addresses
  */
 struct vhd_backing {
 	struct file *file;
+	struct block_device *bdev;
+	void *hold;
 	struct vhd_claim *claim;
 	enum vhd_use use;
 	struct rw_semaphore mode;
@@ -105,6 +110,7 @@ struct vhd_backing {
 	bool dio;
 	bool dio_possible;
 	bool punches;
+	bool zeroes;
 	unsigned int dio_mem_mask;
 };
 
@@ -450,6 +456,11 @@ int vhd_device_snapshot(struct vhd_snapshot_args *args, struct file *child,
  */
 struct vhd_layer *vhd_layer_open(struct file *file, enum vhd_use use,
 				 unsigned int open_flags, int dio);
+/*
+ * vhd_may_discard - can discards be taken where @top is the top
+ * Without blocks each one is zeroed where it is: not by writing all of it.
+ */
+bool vhd_may_discard(const struct vhd_layer *top);
 /** vhd_layer_close - nothing may be using it any more; NULL is nothing to do */
 void vhd_layer_close(struct vhd_layer *layer);
 /** vhd_layers_link - check layers and put them into a chain; process context */
@@ -598,8 +609,10 @@ int vhd_device_resize(const struct vhd_resize_args *args);
  * @use: what it is for
  * @dio: 1 direct I/O required, 0 never, -1 where possible
  *
+ * A block device is opened once more, exclusively; all of us are one holder.
  * Return: 0, -EINVAL (not a file this can work on), -EACCES (open mode),
- * -EBUSY (in use by another device), -EOPNOTSUPP (no direct I/O).
+ * -EBUSY (in use by another device, or claimed by others: mounted, swap, LVM),
+ * -EOPNOTSUPP (no direct I/O).
  */
 int vhd_backing_open(struct vhd_backing *b, struct file *file,
 		     enum vhd_use use, int dio);
@@ -656,7 +669,7 @@ int vhd_backing_zero(struct vhd_backing *b, loff_t pos, u64 len, bool keep);
  * @write: to the file
  *
  * A write needs vhd_backing_start_write() before; whoever ends the transfer
- * gives that back with kiocb_end_write().
+ * gives that back with vhd_backing_end_write().
  */
 void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
 			struct iov_iter *iter, bool write);
@@ -668,6 +681,8 @@ void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
  * Return: false if it is frozen and @wait is not set.
  */
 bool vhd_backing_start_write(struct vhd_backing *b, bool wait);
+/** vhd_backing_end_write - give it back; any context */
+void vhd_backing_end_write(struct kiocb *iocb);
 /*
  * vhd_backing_try_set_dio - switch while no request is in flight
  * Does not wait.  Return: false if a plan is running; try again.
@@ -676,6 +691,12 @@ bool vhd_backing_try_set_dio(struct vhd_backing *b, bool dio);
 /** vhd_backing_drop_cache - a page left would send direct writes the slow way */
 void vhd_backing_drop_cache(struct vhd_backing *b);
 
+/** vhd_backing_size - bytes of the file or the device */
+loff_t vhd_backing_size(const struct vhd_backing *b);
+/** vhd_backing_disk - the block device that it is, or lies on; or NULL */
+struct block_device *vhd_backing_disk(const struct vhd_backing *b);
+/** vhd_backing_grain - bytes of the least that can be given back */
+unsigned int vhd_backing_grain(const struct vhd_backing *b);
 /** vhd_backing_checksums - must data not change while it is being written */
 bool vhd_backing_checksums(struct vhd_backing *b);
 
