@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -210,7 +211,8 @@ static void check_file(struct vhd_check *c)
 	if (c->file->size % VHD_SECTOR_SIZE && !c->open.tail_short)
 		find(c, VHD_FIND_FILE_UNALIGNED, c->file->size, c->file->size,
 		     round_down(c->file->size, (u64)VHD_SECTOR_SIZE));
-	if (!c->file->image.bat && c->open.tail_pos > size)
+	if (!c->file->image.bat && c->open.tail_pos > size &&
+	    !c->file->image.on_device)
 		find(c, VHD_FIND_FILE_LONG, size, c->file->size,
 		     size + VHD_SECTOR_SIZE);
 }
@@ -777,7 +779,8 @@ static int check_load(struct vhd_check *c)
 	struct vhd_file *f = c->file;
 	int err;
 
-	vhd_open_init(&c->open, &f->image, f->size, VHD_OPEN_FORCE, &c->rep);
+	vhd_open_init(&c->open, &f->image, f->size, VHD_OPEN_FORCE |
+		      (S_ISBLK(f->mode) ? VHD_OPEN_DEVICE : 0), &c->rep);
 	err = vhd_run_plan(f->fd, &c->open.plan);
 	vhd_open_end(&c->open);
 	f->loaded = !err;

@@ -52,21 +52,28 @@ static bool names(int fd, u64 size, const u8 id[16])
 	       !memcmp(h.parent_unique_id, id, 16);
 }
 
+/* What may be opened to see what it is: files, or else logical volumes. */
+static bool may_open(const struct stat *st, mode_t kind)
+{
+	return (st->st_mode & S_IFMT) == kind;
+}
+
 static bool is_child(int dir, const char *name, const u8 id[16],
-		     const struct vhd_layers *except)
+		     const struct vhd_layers *except, mode_t kind)
 {
 	struct stat st;
+	u64 size;
 	bool yes;
 	int fd;
 
-	/* Never to open what is not a file. */
-	if (fstatat(dir, name, &st, 0) || !S_ISREG(st.st_mode))
+	if (fstatat(dir, name, &st, 0) || !may_open(&st, kind))
 		return false;
 	fd = openat(dir, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	yes = !fstat(fd, &st) && S_ISREG(st.st_mode) &&
-	      !is_layer(except, &st) && names(fd, st.st_size, id);
+	yes = !fstat(fd, &st) && may_open(&st, kind) &&
+	      !is_layer(except, &st) && !vhd_fd_size(fd, &size) &&
+	      names(fd, size, id);
 	close(fd);
 	return yes;
 }
@@ -78,13 +85,17 @@ int vhd_children_find(const struct vhd_file *parent,
 	char *copy = strdup(parent->path);
 	const char *where = copy ? dirname(copy) : NULL;
 	DIR *dir = where ? opendir(where) : NULL;
+	mode_t kind = parent->mode & S_IFMT;
 	struct dirent *e;
 	int n = dir ? 0 : -errno;
 	char *path;
 
-	while (dir && (e = readdir(dir))) {
+	/* Not all devices that there are: some do something when opened. */
+	if (dir && S_ISBLK(parent->mode) && !strcmp(where, "/dev"))
+		n = -ENOTDIR;
+	while (dir && n >= 0 && (e = readdir(dir))) {
 		if (!is_child(dirfd(dir), e->d_name,
-			      parent->image.footer.unique_id, except))
+			      parent->image.footer.unique_id, except, kind))
 			continue;
 		n++;
 		if (asprintf(&path, "%s/%s", where, e->d_name) >= 0) {

@@ -13,8 +13,10 @@
  * @except: layers that are not counted, or NULL
  * @found: called with the path of each
  *
- * Looks into the headers of all regular files of its directory.  Return: how
- * many there are, or a negative errno if the directory cannot be read.
+ * Looks into the headers of all regular files of its directory; of an image on a
+ * logical volume, of all block devices there, such as those of a volume group.
+ * Return: how many there are, or a negative errno if the directory cannot be
+ * read, or is /dev itself.
  */
 int vhd_children_find(const struct vhd_file *parent,
 		      const struct vhd_layers *except,

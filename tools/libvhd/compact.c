@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <asm/byteorder.h>
@@ -367,19 +368,32 @@ static int move_table(struct job *j)
 
 /* ---- all of it ------------------------------------------------------- */
 
+/* A device is not shorter for it, but may have the space back; or cannot. */
+static void discard_rest(struct vhd_file *f)
+{
+	const struct vhd_space *sp = &f->image.space;
+	u64 start = ALIGN(sp->data_end, (u64)VHD_ALIGN);
+	u64 range[2] = { start, ALIGN_DOWN(sp->tail, (u64)VHD_ALIGN) - start };
+
+	if (start + VHD_ALIGN < sp->tail)
+		ioctl(f->fd, BLKDISCARD, range);
+}
+
 /* As it is now, the file is opened anew: the table may be elsewhere. */
 static int tighten(struct job *j)
 {
 	struct vhd_file *f = &j->c->source->file;
-	struct stat st;
 	int err;
 
-	if (fstat(f->fd, &st))
-		return -errno;
 	vhd_file_unload(f);
-	f->size = st.st_size;
-	err = vhd_file_load(f, VHD_OPEN_WRITE);
-	return err ? err : vhd_file_finish(f);
+	err = vhd_fd_size(f->fd, &f->size);
+	if (!err)
+		err = vhd_file_load(f, VHD_OPEN_WRITE);
+	if (!err)
+		err = vhd_file_finish(f);
+	if (!err && f->image.on_device)
+		discard_rest(f);
+	return err;
 }
 
 static int compact(struct job *j)

@@ -79,6 +79,12 @@ static bool in_blocks(const struct job *j)
 	return j->writer.table;
 }
 
+/* What is not written of it is not zeros, but whatever the device holds. */
+static bool no_holes(const struct job *j)
+{
+	return j->writer.tail;
+}
+
 /* The first error counts.  Under j->lock. */
 static void job_fail(struct job *j, int err, u64 at, bool reading)
 {
@@ -113,7 +119,7 @@ static int take_mapped(struct job *j, struct vhd_load *l)
 		if (err)
 			return err;
 		j->pos += l->len;
-		if (l->nr_runs)
+		if (l->nr_runs || (no_holes(j) && !in_blocks(j)))
 			return 1;
 		vhd_progress_add(l->len);
 	}
@@ -277,6 +283,11 @@ static int write_load(struct job *j, struct vhd_load *l, u32 zeros,
 
 	t->room = in_blocks(j) ? j->writer.bitmap_bytes : 0;
 	memset(l->data - t->room, 0xFF, t->room);
+	if (no_holes(j)) {
+		t->written += end;
+		return write_some(j, l->data - t->room, t->room + end,
+				  t->place);
+	}
 	while (pos < pages && !err) {
 		stop = min(data_end(l, pos, pages), end);
 		err = write_stretch(j, l, pos, stop, t);
@@ -326,7 +337,13 @@ static void carry(struct job *j, struct load *load)
 	}
 	pages = ALIGN(l->len, PAGE);
 	zeros = zeros_at(l, 0, pages);
-	if (get_place(j, load, zeros == pages, &t.place) && zeros < pages) {
+	if (!get_place(j, load, zeros == pages, &t.place)) {
+		/* told */
+	} else if (zeros == pages && no_holes(j) && !in_blocks(j)) {
+		err = vhd_zero(j->writer.fd, t.place, l->len);
+		if (err)
+			job_failed(j, err, l->at, false);
+	} else if (zeros < pages) {
 		err = write_load(j, l, zeros < MIN_GAP ? 0 : zeros, &t);
 		if (err)
 			job_failed(j, err, l->at, false);
@@ -365,7 +382,7 @@ static int clone_file(struct job *j)
 {
 	const struct vhd_source *s = j->c->source;
 
-	if (!s->flat || in_blocks(j) ||
+	if (!s->flat || in_blocks(j) || no_holes(j) ||
 	    ioctl(j->writer.fd, FICLONE, s->file.fd))
 		return 0;
 	j->c->cloned = true;
@@ -407,6 +424,8 @@ static int convert_fd(struct vhd_convert *c, int fd)
 	err = vhd_writer_init(&j.writer);
 	if (!err && in_blocks(&j))
 		j.piece = c->image.block_size;
+	if (!err && in_blocks(&j) && no_holes(&j))
+		err = vhd_write_zeros(fd, 0, j.writer.next);
 	if (!err)
 		err = convert_data(&j);
 	if (!err && c->source->stream)

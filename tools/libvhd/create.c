@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <asm/byteorder.h>
 #include <linux/align.h>
@@ -30,6 +31,7 @@
  * @stride: from one bitmap to the next
  * @blocks: preallocated ones
  * @tail: footer
+ * @device: what is not written holds anything
  */
 struct layout {
 	u64 table;
@@ -41,6 +43,7 @@ struct layout {
 	u32 bitmap_bytes;
 	u32 blocks;
 	u64 tail;
+	bool device;
 };
 
 /* W2ku before the table, the others behind it; returns where they end. */
@@ -85,6 +88,21 @@ static int layout_dynamic(const struct vhd_create *c, struct layout *l)
 	if (l->tail >> VHD_SECTOR_SHIFT >= VHD_BAT_UNUSED)
 		return -EFBIG;
 	return 0;
+}
+
+/* On a device: the footer in the last sector, and no metadata of before. */
+static int layout_device(int fd, struct layout *l)
+{
+	u64 tail;
+	int err = vhd_fd_tail(fd, &tail);
+
+	if (err || !tail)
+		return err;
+	if (l->tail > tail)
+		return -ENOSPC;
+	l->tail = tail;
+	l->device = true;
+	return vhd_write_zeros(fd, 0, l->first);
 }
 
 static __be32 layout_entry(const struct layout *l, u64 block)
@@ -132,6 +150,9 @@ static int write_blocks(int fd, const struct vhd_create *c,
 		if (!err && c->preallocation == VHD_PREALLOC_FULL)
 			err = vhd_write_zeros(fd, pos + l->bitmap_bytes,
 					      c->image.block_size);
+		else if (!err && l->device)
+			err = vhd_zero(fd, pos + l->bitmap_bytes,
+				       c->image.block_size);
 		vhd_progress_add(c->image.block_size);
 	}
 	return err;
@@ -155,10 +176,12 @@ static int create_dynamic(int fd, const struct vhd_create *c,
 			  const struct vhd_footer *footer)
 {
 	struct vhd_dyn_header header;
-	struct layout l;
+	struct layout l = { };
 	int err;
 
 	err = layout_dynamic(c, &l);
+	if (!err)
+		err = layout_device(fd, &l);
 	if (err)
 		return err;
 	vhd_make_header(&header, &c->image, l.table);
@@ -166,22 +189,25 @@ static int create_dynamic(int fd, const struct vhd_create *c,
 		vhd_link_put(c->link, &header, l.link_pos, l.link_space);
 		vhd_seal_header(&header);
 	}
-	err = vhd_pwrite(fd, footer, sizeof(*footer), 0);
-	if (!err)
-		err = vhd_pwrite(fd, &header, sizeof(header), HEADER_POS);
+	err = vhd_pwrite(fd, &header, sizeof(header), HEADER_POS);
 	if (!err)
 		err = write_table(fd, &l);
 	if (!err && c->link)
 		err = write_links(fd, c->link, &l);
 	if (!err)
 		err = write_blocks(fd, c, &l);
+	/* It is no image before the rest is there. */
+	if (!err && l.device && fdatasync(fd))
+		err = -errno;
+	if (!err)
+		err = vhd_pwrite(fd, footer, sizeof(*footer), 0);
 	if (!err)
 		err = vhd_pwrite(fd, footer, sizeof(*footer), l.tail);
 	return err;
 }
 
-/* Zeros in steps, so that progress can be told. */
-static int write_fixed_data(int fd, const struct vhd_create *c)
+/* Zeros in steps, so that progress can be told; @written: no holes. */
+static int write_fixed_data(int fd, const struct vhd_create *c, bool written)
 {
 	const u64 size = c->image.size;
 	const u64 step = 64ULL << 20;
@@ -191,7 +217,8 @@ static int write_fixed_data(int fd, const struct vhd_create *c)
 	vhd_progress_begin(size);
 	for (pos = 0; pos < size; pos += n) {
 		n = min(step, size - pos);
-		err = vhd_write_zeros(fd, pos, n);
+		err = written ? vhd_write_zeros(fd, pos, n) :
+				vhd_zero(fd, pos, n);
 		if (err)
 			return err;
 		vhd_progress_set(pos + n);
@@ -199,16 +226,33 @@ static int write_fixed_data(int fd, const struct vhd_create *c)
 	return 0;
 }
 
+/* What a device holds is not zeros. */
+static int create_fixed_device(int fd, const struct vhd_create *c,
+			       const struct vhd_footer *footer, u64 tail)
+{
+	int err;
+
+	if (c->image.size > tail)
+		return -ENOSPC;
+	err = write_fixed_data(fd, c, c->preallocation == VHD_PREALLOC_FULL);
+	if (!err && fdatasync(fd))
+		err = -errno;
+	return err ? err : vhd_pwrite(fd, footer, sizeof(*footer), tail);
+}
+
 static int create_fixed(int fd, const struct vhd_create *c,
 			const struct vhd_footer *footer)
 {
-	int err = 0;
+	u64 tail;
+	int err = vhd_fd_tail(fd, &tail);
 
+	if (err || tail)
+		return err ? err : create_fixed_device(fd, c, footer, tail);
 	if (c->preallocation == VHD_PREALLOC_METADATA &&
 	    fallocate(fd, 0, 0, c->image.size + sizeof(*footer)))
 		err = -errno;
 	if (c->preallocation == VHD_PREALLOC_FULL || err == -EOPNOTSUPP)
-		err = write_fixed_data(fd, c);
+		err = write_fixed_data(fd, c, true);
 	if (!err)
 		err = vhd_pwrite(fd, footer, sizeof(*footer), c->image.size);
 	return err;

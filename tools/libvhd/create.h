@@ -28,7 +28,7 @@ enum vhd_preallocation {
  *	image is preallocated
  * @fill: called when the empty image is written, before it gets its name; or
  *	NULL.  What it returns is the result.
- * @replace: an existing regular file may be replaced
+ * @replace: an existing regular file may be replaced, a block device written over
  */
 struct vhd_create {
 	struct vhd_new_image image;
@@ -39,10 +39,10 @@ struct vhd_create {
 	bool replace;
 };
 
-/**
- * vhd_create_fd - write a fresh image to an empty file
+/*
+ * vhd_create_fd - write a fresh image to an empty file, or over a block device
  * Return: 0 or a negative errno; -EFBIG if the table cannot address all
- * preallocated blocks.
+ * preallocated blocks; -ENOSPC if the device is too small.
  */
 int vhd_create_fd(int fd, const struct vhd_create *c);
 

@@ -43,6 +43,7 @@ static void findings_report(struct vhd_reporter *rep,
 	all->nr++;
 }
 
+/* The size of a device is known when it is open. */
 static int file_kind(struct vhd_file *f, const struct stat *st)
 {
 	f->mode = st->st_mode;
@@ -52,6 +53,8 @@ static int file_kind(struct vhd_file *f, const struct stat *st)
 	f->mtime = st->st_mtim;
 	if (S_ISDIR(st->st_mode))
 		return -EISDIR;
+	if (S_ISBLK(st->st_mode))
+		return f->fd < 0 ? 0 : vhd_fd_size(f->fd, &f->size);
 	return S_ISREG(st->st_mode) ? 0 : -ENOTSUP;
 }
 
@@ -74,7 +77,9 @@ static int open_file(const char *path, int flags)
 	}
 }
 
-int vhd_file_open(struct vhd_file *f, const char *path, bool write)
+/* Of a device @alone keeps the kernel's drivers off, and they us. */
+static int file_open(struct vhd_file *f, const char *path, int flags,
+		     bool alone)
 {
 	struct stat st;
 	int err;
@@ -82,13 +87,14 @@ int vhd_file_open(struct vhd_file *f, const char *path, bool write)
 	memset(f, 0, sizeof(*f));
 	f->path = strdup(path);
 	f->fd = -1;
-	/* Opening a block device can fail, or do something, of itself. */
+	/* Opening other things can fail, or do something, of itself. */
 	if (!stat(path, &st)) {
 		err = file_kind(f, &st);
 		if (err)
 			return err;
 	}
-	f->fd = open_file(path, write ? O_RDWR : O_RDONLY);
+	f->fd = open_file(path, alone && S_ISBLK(f->mode) ? flags | O_EXCL :
+							    flags);
 	if (f->fd < 0)
 		return -errno;
 	if (!f->path)
@@ -97,6 +103,16 @@ int vhd_file_open(struct vhd_file *f, const char *path, bool write)
 	if (!err && fcntl(f->fd, F_SETFL, 0))
 		err = -errno;
 	return err;
+}
+
+int vhd_file_open(struct vhd_file *f, const char *path, bool write)
+{
+	return file_open(f, path, write ? O_RDWR : O_RDONLY, write);
+}
+
+int vhd_file_lend(struct vhd_file *f, const char *path, bool write)
+{
+	return file_open(f, path, write ? O_RDWR : O_RDONLY, false);
 }
 
 int vhd_file_adopt(struct vhd_file *f, int fd, const char *path)
@@ -116,6 +132,8 @@ int vhd_file_load(struct vhd_file *f, unsigned int flags)
 	struct vhd_open open_plan;
 	int err;
 
+	if (S_ISBLK(f->mode))
+		flags |= VHD_OPEN_DEVICE;
 	memset(&f->findings, 0, sizeof(f->findings));
 	f->findings.rep.report = findings_report;
 	vhd_open_init(&open_plan, &f->image, f->size, flags, &f->findings.rep);

@@ -33,7 +33,7 @@ struct vhd_findings {
 unsigned int vhd_findings_kept(const struct vhd_findings *f);
 
 /**
- * struct vhd_file - an image file
+ * struct vhd_file - an image file, or a block device
  * @fd: its descriptor, or -1
  * @mode: st_mode of the file
  * @dev: st_dev
@@ -61,10 +61,16 @@ struct vhd_file {
  * @f: initialised here
  * @write: for reading and writing
  *
- * Only regular files: -EISDIR for a directory, -ENOTSUP for all others (f->mode
- * tells).  Whatever the result, vhd_file_close() may be called.
+ * Regular files and block devices: -EISDIR for a directory, -ENOTSUP for all
+ * others (f->mode tells).  A device that is to be written is opened exclusively:
+ * -EBUSY if it is mounted or some driver has claimed it.  Whatever the result, vhd_file_close() may be called.
  */
 int vhd_file_open(struct vhd_file *f, const char *path, bool write);
+
+/**
+ * vhd_file_lend - the same for the driver, which claims a device itself
+ */
+int vhd_file_lend(struct vhd_file *f, const char *path, bool write);
 
 /**
  * vhd_file_adopt - the same with a descriptor, which is the file's from now on

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <linux/align.h>
 #include <linux/minmax.h>
+#include <vhd/format.h>
 
 #include "io.h"
 
@@ -100,22 +104,62 @@ static int io_fallocate(int fd, int mode, u64 pos, u64 len)
 	return err == -ENOSYS ? -EOPNOTSUPP : err;
 }
 
-int vhd_zero(int fd, u64 pos, u64 len)
+int vhd_fd_size(int fd, u64 *size)
 {
 	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	*size = st.st_size;
+	if (S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, size))
+		return -errno;
+	return 0;
+}
+
+int vhd_fd_tail(int fd, u64 *tail)
+{
+	struct stat st;
+	u64 size;
+	int err;
+
+	*tail = 0;
+	if (fstat(fd, &st))
+		return -errno;
+	if (!S_ISBLK(st.st_mode))
+		return 0;
+	err = vhd_fd_size(fd, &size);
+	if (err)
+		return err;
+	if (size < 2 * VHD_SECTOR_SIZE)
+		return -ENOSPC;
+	*tail = ALIGN_DOWN(size, (u64)VHD_SECTOR_SIZE) - VHD_SECTOR_SIZE;
+	return 0;
+}
+
+/* Whatever is there afterwards; not every device can. */
+static int io_discard(int fd, u64 pos, u64 len)
+{
+	u64 range[2] = { pos, len };
+
+	return ioctl(fd, BLKDISCARD, range) ? -errno : 0;
+}
+
+int vhd_zero(int fd, u64 pos, u64 len)
+{
+	u64 size;
 	int err;
 
 	if (!len)
 		return 0;
 	err = io_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 			   pos, len);
-	if (err != -EOPNOTSUPP)
+	/* A device says the latter of what is not whole sectors of its own. */
+	if (err != -EOPNOTSUPP && err != -EINVAL)
 		return err;
-	if (fstat(fd, &st))
-		return -errno;
-	if (pos >= (u64)st.st_size)
-		return 0;
-	return vhd_write_zeros(fd, pos, min_t(u64, len, st.st_size - pos));
+	err = vhd_fd_size(fd, &size);
+	if (err || pos >= size)
+		return err;
+	return vhd_write_zeros(fd, pos, min(len, size - pos));
 }
 
 static int io_truncate(int fd, u64 pos)
@@ -143,6 +187,8 @@ static int io_step(int fd, const struct vhd_io *io)
 		return io_fallocate(fd, FALLOC_FL_KEEP_SIZE, io->pos, io->len);
 	case VHD_IO_TRUNCATE:
 		return io_truncate(fd, io->pos);
+	case VHD_IO_DISCARD:
+		return io_discard(fd, io->pos, io->len);
 	case VHD_IO_FLUSH:
 		/* Never again after an error: it might "succeed". */
 		return fdatasync(fd) ? -errno : 0;
@@ -160,6 +206,7 @@ static void io_trace_step(const struct vhd_io *io, int err)
 		[VHD_IO_ZERO]		= "zero",
 		[VHD_IO_RESERVE]	= "reserve",
 		[VHD_IO_TRUNCATE]	= "truncate",
+		[VHD_IO_DISCARD]	= "discard",
 		[VHD_IO_FLUSH]		= "flush",
 		[VHD_IO_SEEK]		= "seek",
 	};

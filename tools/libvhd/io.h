@@ -30,6 +30,16 @@ int vhd_pread(int fd, void *buf, size_t len, u64 pos);
 /** vhd_pwrite - write exactly @len bytes at byte @pos */
 int vhd_pwrite(int fd, const void *buf, size_t len, u64 pos);
 
+/** vhd_fd_size - bytes of a file or of a block device */
+int vhd_fd_size(int fd, u64 *size);
+
+/*
+ * vhd_fd_tail - where the footer of an image on a block device stands
+ * The last sector; 0 in a file, where that depends on what it holds.
+ * Return: 0, -ENOSPC if the device is too small for any, or an error.
+ */
+int vhd_fd_tail(int fd, u64 *tail);
+
 /**
  * vhd_zero - make @len bytes at byte @pos read as zeros
  * Punches a hole, or writes zeros where the file system cannot.  Never extends

@@ -336,18 +336,37 @@ u32 vhd_parent_stamp(int fd)
 {
 	struct stat st;
 
-	if (fstat(fd, &st) || st.st_mtime <= VHD_EPOCH)
+	if (fstat(fd, &st) || S_ISBLK(st.st_mode) ||
+	    st.st_mtime <= VHD_EPOCH)
 		return 0;
 	return min_t(u64, st.st_mtime - VHD_EPOCH, U32_MAX);
 }
 
+/* Where a link to a logical volume leads is another place after each boot. */
+static char *parent_path(const struct vhd_file *parent)
+{
+	char *one = NULL, *two = NULL, *dir, *path = NULL;
+
+	if (!S_ISBLK(parent->mode))
+		return realpath(parent->path, NULL);
+	one = strdup(parent->path);
+	two = strdup(parent->path);
+	dir = one && two ? realpath(dirname(one), NULL) : NULL;
+	if (dir && asprintf(&path, "%s/%s", dir, basename(two)) < 0)
+		path = NULL;
+	free(dir);
+	free(two);
+	free(one);
+	return path;
+}
+
 static int link_paths(struct vhd_link *link, const char *child,
-		      const char *parent, bool absolute)
+		      const struct vhd_file *parent, bool absolute)
 {
 	char *copy = strdup(child);
 	char *dir = copy ? realpath(dirname(copy), NULL) : NULL;
 	int err = dir ? 0 : -errno;
-	char *path = realpath(parent, NULL);
+	char *path = parent_path(parent);
 
 	if (!err && !path)
 		err = -errno;
@@ -373,7 +392,7 @@ int vhd_link_make(struct vhd_link *link, const char *child,
 	if (!memchr_inv(link->id, 0, sizeof(link->id)))
 		return -EADDRNOTAVAIL;
 	link->timestamp = vhd_parent_stamp(parent->fd);
-	err = link_paths(link, child, parent->path, absolute);
+	err = link_paths(link, child, parent, absolute);
 	if (err)
 		vhd_link_free(link);
 	return err;
@@ -417,5 +436,7 @@ bool vhd_stamp_fits(const struct vhd_file *child, const struct vhd_file *parent)
 
 	u32 stamp = vhd_parent_stamp(parent->fd);
 
-	return !noted || max(noted, stamp) - min(noted, stamp) <= STAMP_SLACK;
+	/* The times of a device's node tell nothing of what it holds. */
+	return !noted || S_ISBLK(parent->mode) ||
+	       max(noted, stamp) - min(noted, stamp) <= STAMP_SLACK;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "output.h"
 
 static int open_directory(const char *path)
@@ -39,11 +40,68 @@ static int open_temporary(int dir, char *name, size_t len)
 	return fd < 0 ? -errno : fd;
 }
 
+/* The first sector and the last, where footers are. */
+static int wipe(int fd)
+{
+	u64 tail;
+	int err = vhd_fd_tail(fd, &tail);
+
+	if (!err)
+		err = vhd_write_zeros(fd, tail, 512);
+	if (!err)
+		err = vhd_write_zeros(fd, 0, 512);
+	return !err && fsync(fd) ? -errno : err;
+}
+
+static int open_alone(const char *path)
+{
+	int fd = open(path, O_RDWR | O_EXCL | O_CLOEXEC | O_NOCTTY);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_device(struct vhd_output *o, const char *path)
+{
+	int err;
+
+	o->fd = open_alone(path);
+	if (o->fd < 0)
+		return o->fd;
+	err = wipe(o->fd);
+	if (err)
+		close(o->fd);
+	return err;
+}
+
+static int end_device(struct vhd_output *o, int err)
+{
+	if (!err && fsync(o->fd))
+		err = -errno;
+	if (close(o->fd) && !err)
+		err = -errno;
+	return err;
+}
+
+int vhd_output_wipe(const char *path)
+{
+	int fd = open_alone(path);
+	int err;
+
+	if (fd < 0)
+		return fd;
+	err = wipe(fd);
+	close(fd);
+	return err;
+}
+
 int vhd_output_open(struct vhd_output *o, const char *path, bool replace)
 {
 	struct stat st;
 	int err;
 
+	o->device = replace && !stat(path, &st) && S_ISBLK(st.st_mode);
+	if (o->device)
+		return open_device(o, path);
 	o->replace = replace;
 	o->path = strdup(path);
 	if (!o->path)
@@ -89,6 +147,8 @@ static int output_publish(const struct vhd_output *o)
 
 int vhd_output_end(struct vhd_output *o, int err)
 {
+	if (o->device)
+		return end_device(o, err);
 	if (!err && fsync(o->fd))
 		err = -errno;
 	if (close(o->fd) && !err)

@@ -224,6 +224,13 @@ static int judge_id(struct vhd_parent_search *s, const struct vhd_file *f,
 	return -ENXIO;
 }
 
+static bool is_block(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISBLK(st.st_mode);
+}
+
 /* Open and load what is at @path, and see whether it will do. */
 static int try_file(struct vhd_parent_search *s, const char *path,
 		    struct vhd_file *f, char **why)
@@ -234,7 +241,7 @@ static int try_file(struct vhd_parent_search *s, const char *path,
 	s->id_differs = false;
 	err = vhd_file_open(f, path, false);
 	if (err == -EISDIR || err == -ENOTSUP)
-		*why = words("is not a regular file");
+		*why = words("is neither a regular file nor a block device");
 	else if (err)
 		*why = words("%s", strerror(-err));
 	layer = err ? NULL : is_above(s, f);
@@ -262,7 +269,13 @@ static int try_strangers(struct vhd_parent_search *s, const char *path,
 			*why = words("%s", strerror(errno));
 		return -ENXIO;
 	}
-	if (forbidden(*real) && !below(*real, s->dir)) {
+	if (is_block(*real)) {
+		/* An image that lies on one may well depend on another. */
+		if (!S_ISBLK(s->child->mode)) {
+			*why = words("is a block device: only --parent opens it");
+			return -ENXIO;
+		}
+	} else if (forbidden(*real) && !below(*real, s->dir)) {
 		*why = words("is not looked at");
 		return -ENXIO;
 	}

@@ -154,6 +154,9 @@ int vhd_relink(struct vhd_file *f, const struct vhd_link *link)
 	u32 space[VHD_NR_LINKS];
 	int err;
 
+	/* Beside its node the undo file would not outlive a crash. */
+	if (f->image.on_device)
+		return -EOPNOTSUPP;
 	err = vhd_file_finish(f);
 	if (err)
 		return err;

@@ -157,12 +157,12 @@ static void unload(struct vhd_file *f)
 static int look(struct vhd_repair *r)
 {
 	struct vhd_check *c = &r->check;
-	struct stat st;
+	int err;
 
 	unload(r->file);
-	if (fstat(r->file->fd, &st))
-		return -errno;
-	r->file->size = st.st_size;
+	err = vhd_fd_size(r->file->fd, &r->file->size);
+	if (err)
+		return err;
 	memset(c, 0, sizeof(*c));
 	memset(r->marks, 0, r->nr_marks);
 	r->nr_marks = 0;
@@ -721,6 +721,10 @@ static int make_room(struct vhd_repair *r, u64 first, u64 end)
 	u64 old = r->file->size;
 	u64 tail = vhd_tail_pos(end);
 	int err;
+
+	/* Of a device what lies behind that is not touched. */
+	if (r->file->image.on_device)
+		old = min(old, end);
 
 	if (tail <= r->check.open.tail_pos)
 		tail = r->check.open.tail_pos;

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/align.h>
+#include <linux/limits.h>
 #include <linux/minmax.h>
 
 #include "io.h"
@@ -45,19 +44,6 @@ static int source_stdin(struct vhd_source *s)
 	return 0;
 }
 
-static int source_device(struct vhd_source *s, const char *path)
-{
-	u64 bytes;
-
-	s->file.fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (s->file.fd < 0)
-		return -errno;
-	if (ioctl(s->file.fd, BLKGETSIZE64, &bytes))
-		return -errno;
-	source_raw(s, bytes);
-	return 0;
-}
-
 static int source_image(struct vhd_source *s, enum vhd_source_format format)
 {
 	int err;
@@ -85,11 +71,13 @@ int vhd_source_open(struct vhd_source *s, const char *path,
 		return source_stdin(s);
 	}
 	err = vhd_file_open(&s->file, path, false);
-	if (err == -ENOTSUP && S_ISBLK(s->file.mode) &&
-	    format != VHD_SOURCE_VHD)
-		return source_device(s, path);
 	if (err)
 		return err;
+	/* Whoever may write a disk could make it look like an image. */
+	if (S_ISBLK(s->file.mode) && format != VHD_SOURCE_VHD) {
+		source_raw(s, s->file.size);
+		return 0;
+	}
 	/* Where there are no locks, nobody else has one. */
 	if (vhd_lock_image(s->file.fd, false) == -EBUSY)
 		return -EBUSY;

@@ -141,15 +141,14 @@ static int undo_save_piece(struct vhd_undo *u, u64 pos, u64 end, u64 *len)
 
 int vhd_undo_save(struct vhd_undo *u, u64 pos, u64 len)
 {
-	struct stat st;
-	u64 end, n;
-	int err = 0;
+	u64 size, end, n;
+	int err = vhd_fd_size(u->image, &size);
 
-	if (fstat(u->image, &st))
-		return -errno;
+	if (err)
+		return err;
 	if (u->fd < 0)
-		err = undo_create(u, st.st_size);
-	end = min_t(u64, pos + len, st.st_size);
+		err = undo_create(u, size);
+	end = min(pos + len, size);
 	for (; !err && pos < end; pos += n) {
 		if (vhd_interrupted)
 			return -EINTR;
@@ -306,17 +305,18 @@ static int undo_put_back(const struct undo_list *l, size_t i, int fd)
 /* The oldest record of a place is what was there at first: put back last. */
 static int undo_put_all_back(const struct undo_list *l, int fd)
 {
-	struct stat st;
+	u64 size;
 	size_t i;
-	int err = 0;
+	int err = vhd_fd_size(fd, &size);
 
-	if (fstat(fd, &st))
-		return -errno;
-	if ((u64)st.st_size < l->size && ftruncate(fd, l->size))
+	if (err)
+		return err;
+	if (size < l->size && ftruncate(fd, l->size))
 		return -errno;
 	for (i = l->nr; i && !err; i--)
 		err = undo_put_back(l, i - 1, fd);
-	if (!err && ftruncate(fd, l->size))
+	/* Of a device nothing was cut off, nor is it longer. */
+	if (!err && size != l->size && ftruncate(fd, l->size))
 		err = -errno;
 	if (!err && fsync(fd))
 		err = -errno;

@@ -31,6 +31,14 @@ static bool has_table(const struct vhd_writer *w)
 	return !w->raw && w->image.type == VHD_TYPE_DYNAMIC;
 }
 
+/* Do so many bytes of data fit the device? */
+static int fits(const struct vhd_writer *w, u64 end)
+{
+	u64 room = w->raw ? w->tail + VHD_SECTOR_SIZE : w->tail;
+
+	return w->tail && end > room ? -ENOSPC : 0;
+}
+
 static u64 table_end(u64 entries)
 {
 	return ALIGN(TABLE_POS + entries * sizeof(__be32), (u64)VHD_ALIGN);
@@ -39,10 +47,11 @@ static u64 table_end(u64 entries)
 int vhd_writer_init(struct vhd_writer *w)
 {
 	u64 size = w->image.size ? w->image.size : VHD_MAX_DYNAMIC_SIZE;
+	int err = vhd_fd_tail(w->fd, &w->tail);
 
 	w->table = NULL;
-	if (!has_table(w))
-		return 0;
+	if (err || !has_table(w))
+		return err ? err : fits(w, w->image.size);
 	w->bitmap_bytes = vhd_bitmap_bytes(w->image.block_size);
 	w->entries = vhd_nr_blocks(size, w->image.block_size);
 	w->table_end = table_end(w->entries);
@@ -69,6 +78,8 @@ int vhd_writer_slot(struct vhd_writer *w, u32 block, u64 *pos)
 
 	if ((w->next + slot) >> VHD_SECTOR_SHIFT >= VHD_BAT_UNUSED)
 		return -EFBIG;
+	if (fits(w, w->next + slot))
+		return -ENOSPC;
 	*pos = w->next;
 	w->table[block] = cpu_to_be32(w->next >> VHD_SECTOR_SHIFT);
 	w->next += ALIGN(slot, (u64)VHD_ALIGN);
@@ -111,9 +122,22 @@ static u64 blocks_end(const struct vhd_writer *w)
 	       w->bitmap_bytes + w->image.block_size;
 }
 
-static int finish_dynamic(struct vhd_writer *w, const struct vhd_footer *footer)
+static int write_tables(struct vhd_writer *w)
 {
 	struct vhd_dyn_header header;
+	int err;
+
+	w->image.max_table_entries = w->entries;
+	vhd_make_header(&header, &w->image, TABLE_POS);
+	err = vhd_pwrite(w->fd, &header, sizeof(header), HEADER_POS);
+	if (!err)
+		err = vhd_pwrite(w->fd, w->table, w->table_end - TABLE_POS,
+				 TABLE_POS);
+	return err;
+}
+
+static int finish_dynamic(struct vhd_writer *w, const struct vhd_footer *footer)
+{
 	u64 tail;
 	int err;
 
@@ -123,25 +147,37 @@ static int finish_dynamic(struct vhd_writer *w, const struct vhd_footer *footer)
 	if (err)
 		return err;
 	drop_surplus(w);
-	w->image.max_table_entries = w->entries;
-	vhd_make_header(&header, &w->image, TABLE_POS);
-	err = vhd_pwrite(w->fd, footer, sizeof(*footer), 0);
-	if (!err)
-		err = vhd_pwrite(w->fd, &header, sizeof(header), HEADER_POS);
-	if (!err)
-		err = vhd_pwrite(w->fd, w->table, w->table_end - TABLE_POS,
-				 TABLE_POS);
-	return err;
+	err = write_tables(w);
+	return err ? err : vhd_pwrite(w->fd, footer, sizeof(*footer), 0);
+}
+
+/* It is no image before the rest is there. */
+static int finish_device(struct vhd_writer *w, const struct vhd_footer *footer)
+{
+	bool table = w->image.type == VHD_TYPE_DYNAMIC;
+	int err = fits(w, table ? w->table_end : w->image.size);
+
+	if (!err && table)
+		err = write_tables(w);
+	if (!err && fdatasync(w->fd))
+		err = -errno;
+	if (!err && table)
+		err = vhd_pwrite(w->fd, footer, sizeof(*footer), 0);
+	return err ? err : vhd_pwrite(w->fd, footer, sizeof(*footer), w->tail);
 }
 
 int vhd_writer_finish(struct vhd_writer *w)
 {
 	struct vhd_footer footer;
 
+	if (w->raw && w->tail)
+		return 0;
 	if (w->raw)
 		return ftruncate(w->fd, w->image.size) ? -errno : 0;
 	w->image.timestamp = vhd_format_time();
 	vhd_make_footer(&footer, &w->image);
+	if (w->tail)
+		return finish_device(w, &footer);
 	if (w->image.type == VHD_TYPE_DYNAMIC)
 		return finish_dynamic(w, &footer);
 	return vhd_pwrite(w->fd, &footer, sizeof(footer), w->image.size);

@@ -18,6 +18,7 @@
  * @entries: of the table, by what the size needs
  * @table_end: end of the padded table
  * @next: place of the next block's bitmap
+ * @tail: of a block device: where the footer will stand; 0: it is a file
  */
 struct vhd_writer {
 	int fd;
@@ -28,13 +29,14 @@ struct vhd_writer {
 	u32 bitmap_bytes;
 	u64 table_end;
 	u64 next;
+	u64 tail;
 };
 
 /**
  * vhd_writer_init - begin
  * @w: fd, raw, image set; an image.size of 0 is not known yet, then the table is
  *	made for the largest disk
- * Return: 0 or -ENOMEM; vhd_writer_free() may follow in either case.
+ * Return: 0, -ENOMEM, or -ENOSPC; vhd_writer_free() may follow in either case.
  */
 int vhd_writer_init(struct vhd_writer *w);
 void vhd_writer_free(struct vhd_writer *w);
@@ -42,7 +44,8 @@ void vhd_writer_free(struct vhd_writer *w);
 /**
  * vhd_writer_slot - give a block of a dynamic image its place
  * To be called in the order of the disk.
- * Return: 0 and the place of its bitmap, which the data follow; or -EFBIG.
+ * Return: 0 and the place of its bitmap, which the data follow; or -EFBIG;
+ * or -ENOSPC, of a device.
  */
 int vhd_writer_slot(struct vhd_writer *w, u32 block, u64 *pos);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/vhd.h>
@@ -195,6 +196,8 @@ static int image_in_use(const struct vhd_file *f)
 
 	if (!device_of_file(f->dev, f->ino, &d))
 		error_msg(f->path, "is already attached as /dev/%s", d.name);
+	else if (S_ISBLK(f->mode))
+		return report_claimed(f->path);
 	else
 		error_msg(f->path, "is in use by another process (qemu, or another attach)");
 	return VHDCTL_BUSY;
@@ -331,9 +334,9 @@ static int open_unlinked(const char *dir)
 }
 
 /* Beside the image, or where there is room for the like. */
-static int overlay_fd(const char *image)
+static int overlay_fd(const struct vhd_file *image)
 {
-	char *copy = strdup(image);
+	char *copy = S_ISBLK(image->mode) ? NULL : strdup(image->path);
 	int fd = copy ? open_unlinked(dirname(copy)) : -1;
 
 	free(copy);
@@ -349,7 +352,7 @@ static int overlay_make(struct vhd_file *f, const struct vhd_file *image)
 
 	if (image->image.size > VHD_MAX_DYNAMIC_SIZE)
 		return -EFBIG;
-	fd = overlay_fd(image->path);
+	fd = overlay_fd(image);
 	if (fd < 0)
 		return -errno;
 	memcpy(link.id, image->image.footer.unique_id, sizeof(link.id));
@@ -374,7 +377,7 @@ static int overlay_file(struct wish *w, struct vhd_layers *parents)
 static int open_top(struct wish *w, struct vhd_file *f, const char *path,
 		    bool write)
 {
-	int err = vhd_file_open(f, path, write);
+	int err = vhd_file_lend(f, path, write);
 	int code = err ? report_open(f, path, err) : claim(f, write);
 
 	return code ? code : validate(f, w);

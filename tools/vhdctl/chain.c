@@ -14,7 +14,9 @@
 #include "chain.h"
 #include "children.h"
 #include "device.h"
+#include "io.h"
 #include "lock.h"
+#include "output.h"
 #include "relink.h"
 #include "report.h"
 #include "vhdctl.h"
@@ -153,9 +155,10 @@ int file_lock(struct vhd_file *f, bool write)
 static int check_unchanged(const struct vhd_file *f)
 {
 	struct stat st;
+	u64 size;
 
-	if (!fstat(f->fd, &st) && (u64)st.st_size == f->size &&
-	    st.st_mtim.tv_sec == f->mtime.tv_sec &&
+	if (!fstat(f->fd, &st) && !vhd_fd_size(f->fd, &size) &&
+	    size == f->size && st.st_mtim.tv_sec == f->mtime.tv_sec &&
 	    st.st_mtim.tv_nsec == f->mtime.tv_nsec)
 		return VHDCTL_OK;
 	error_msg(f->path, "was changed just now by another process");
@@ -215,12 +218,27 @@ bool chain_warn(const struct vhd_layers *c)
 
 /* ---- children -------------------------------------------------------- */
 
+static bool is_block(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && S_ISBLK(st.st_mode);
+}
+
 int report_create(const char *path, const struct vhd_create *c, int err)
 {
+	if (err == -EBUSY && is_block(path))
+		return report_claimed(path);
+	if (err == -ENOSPC && is_block(path)) {
+		error_msg(path, "is too small for the image");
+		return VHDCTL_RESOURCE;
+	}
 	if (err != -EEXIST)
 		return error_errno(path, "cannot create", err);
 	error_msg(path, "exists%s", c->replace ?
-		  " and is not a regular file" : "; --force replaces it");
+		  " and is neither a regular file nor a block device" :
+		  is_block(path) ? " and is a block device; --force writes over all of it" :
+		  "; --force replaces it");
 	return VHDCTL_BUSY;
 }
 
@@ -305,7 +323,9 @@ int refuse_children(const struct vhd_file *f, const struct vhd_layers *c,
 {
 	int n = vhd_children_find(f, c, name_child, &force);
 
-	if (n < 0)
+	if (n == -ENOTDIR)
+		warning_msg(f->path, "images that depend on it are not looked for among the devices of /dev");
+	else if (n < 0)
 		warning_msg(f->path, "cannot look for images that depend on it: %s",
 			    strerror(-n));
 	if (n <= 0 || force)
@@ -324,6 +344,10 @@ int relink(struct vhd_file *child, const struct vhd_file *parent, bool absolute)
 				   parent, err);
 	err = vhd_relink(child, &link);
 	vhd_link_free(&link);
+	if (err == -EOPNOTSUPP) {
+		error_msg(child->path, "lies on a block device, where its parent cannot be changed; convert it");
+		return VHDCTL_BAD;
+	}
 	return err ? error_errno(child->path, "cannot change its parent", err) :
 		     VHDCTL_OK;
 }
@@ -358,7 +382,14 @@ int file_remove(const char *path)
 {
 	char *copy = strdup(path);
 	int dir, err = 0;
+	struct stat st;
 
+	if (!stat(path, &st) && S_ISBLK(st.st_mode)) {
+		free(copy);
+		err = vhd_output_wipe(path);
+		return err ? error_errno(path, "merged, but cannot be wiped",
+					 err) : VHDCTL_OK;
+	}
 	if (unlink(path))
 		err = -errno;
 	dir = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -377,6 +408,6 @@ bool is_device(const char *path)
 	struct stat st;
 
 	if (!stat(path, &st))
-		return S_ISBLK(st.st_mode);
+		return S_ISBLK(st.st_mode) && device_is_ours(st.st_rdev);
 	return !device_find(path, &d);
 }

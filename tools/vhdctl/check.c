@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "device.h"
 #include "chain.h"
@@ -459,6 +460,10 @@ static int repair_image(const struct wish *w, const char *path)
 	int code;
 
 	code = open_alone(&f, path);
+	if (!code && S_ISBLK(f.mode) && !w->undo_file) {
+		error_msg(path, "is a block device: --undo-file says where what is overwritten is to be kept");
+		code = CHECK_NOT_DONE;
+	}
 	if (!code && undo)
 		code = run_repair(w, &f, undo);
 	else if (!code)

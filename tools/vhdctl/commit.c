@@ -9,6 +9,8 @@
 
 #include <uuid.h>
 
+#include <linux/minmax.h>
+
 #include "chain.h"
 #include "live.h"
 #include "merge.h"
@@ -213,17 +215,32 @@ static int reopen(struct vhd_layers *c, unsigned int n)
 	return code;
 }
 
+/* Bytes by which a target can grow. */
+static int free_space(const struct vhd_file *f, u64 *have)
+{
+	const struct vhd_space *sp = &f->image.space;
+	struct statvfs vfs;
+
+	if (f->image.on_device) {
+		*have = sp->tail - min(sp->data_end, sp->tail) +
+			sp->gaps.nr * (u64)vhd_slot_bytes(&f->image);
+		return 0;
+	}
+	if (fstatvfs(f->fd, &vfs))
+		return -errno;
+	*have = (u64)vfs.f_bavail * vfs.f_frsize;
+	return 0;
+}
+
 /* -ENOSPC, told, if the target cannot grow as it may have to. */
 static int check_space(const struct wish *w, struct vhd_merge *m,
 		       const char *path)
 {
-	struct statvfs vfs;
-	u64 need, have;
+	u64 need, have = 0;
 	int err = vhd_merge_space(m, &need);
 
-	if (err || fstatvfs(m->target->fd, &vfs))
+	if (err || free_space(m->target, &have))
 		return err;
-	have = (u64)vfs.f_bavail * vfs.f_frsize;
 	if (need <= have || w->force)
 		return 0;
 	error_msg(path, "needs up to %llu bytes more, and there are %llu; --force tries",

@@ -49,10 +49,27 @@ static u64 file_size(const struct vhd_file *f)
 	return fstat(f->fd, &st) ? 0 : st.st_size;
 }
 
+static void tell_result(const struct vhd_compact *c, u64 size)
+{
+	const struct vhd_file *f = &c->source->file;
+	char before[16], after[16];
+
+	if (f->image.on_device)
+		verbose_msg(f->path, "%u blocks dropped, %u moved; %s of the device are in use",
+			    c->dropped, c->moved,
+			    format_size(f->image.space.data_end, after,
+					sizeof(after)));
+	else
+		verbose_msg(f->path, "%u blocks dropped, %u moved; the file has %s, had %s",
+			    c->dropped, c->moved,
+			    format_size(file_size(f), after, sizeof(after)),
+			    format_size(size, before, sizeof(before)));
+}
+
 static int compact(struct vhd_compact *c)
 {
 	struct vhd_file *f = &c->source->file;
-	char before[16], after[16];
+	u64 size = f->size;
 	int err;
 
 	if (!f->image.bat) {
@@ -64,10 +81,7 @@ static int compact(struct vhd_compact *c)
 	meter_stop(!err);
 	if (err)
 		return report_compact(f->path, err);
-	verbose_msg(f->path, "%u blocks dropped, %u moved; the file has %s, had %s",
-		    c->dropped, c->moved,
-		    format_size(file_size(f), after, sizeof(after)),
-		    format_size(f->size, before, sizeof(before)));
+	tell_result(c, size);
 	return VHDCTL_OK;
 }
 

@@ -63,7 +63,8 @@ static const char help[] =
 	"     --realign               of a dynamic image: the same type, block size\n"
 	"                             and id, with all blocks at multiples of 4 KiB\n"
 	"     --uuid UUID             TARGET's unique id; default: random\n"
-	"     --force                 replace an existing file\n"
+	"     --force                 replace an existing file, or write over a block\n"
+	"                             device\n"
 	"\n"
 	"Of a differencing image, the whole disk is copied.  Its parents, but with\n"
 	"-O diff TARGET's parent:\n"
@@ -266,11 +267,9 @@ static int report_convert(const struct wish *w, const char *path, int err)
 	const struct vhd_convert *c = &w->convert;
 	const char *source = c->source->file.path;
 
-	if (err == -EEXIST) {
-		error_msg(path, "exists%s", c->replace ?
-			  " and is not a regular file" : "; --force replaces it");
-		return VHDCTL_BUSY;
-	}
+	if (err == -EEXIST || (err == -EBUSY && !c->reading))
+		return report_create(path, &(struct vhd_create) {
+			.replace = c->replace }, err);
 	if (err == -ENODATA) {
 		error_msg(source, "is empty");
 		return VHDCTL_BAD;

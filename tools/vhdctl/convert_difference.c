@@ -17,13 +17,14 @@ static int fill_difference(int fd, void *arg)
 {
 	struct vhd_difference *d = arg;
 	struct vhd_file *f = d->target;
-	struct stat st;
 	int err;
 
-	f->fd = dup(fd);
-	if (f->fd < 0 || fstat(f->fd, &st))
+	fd = dup(fd);
+	if (fd < 0)
 		return -errno;
-	f->size = st.st_size;
+	err = vhd_file_adopt(f, fd, "");
+	if (err)
+		return err;
 	err = vhd_file_load(f, VHD_OPEN_WRITE);
 	if (err)
 		return err;

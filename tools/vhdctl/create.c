@@ -67,7 +67,8 @@ static const char help[] =
 	"                             data sparse; fixed: space reserved;\n"
 	"                             full: zeros written to all of it\n"
 	"     --reserve SIZE          room in the table to grow to SIZE later\n"
-	" -f, --force                 replace an existing file\n";
+	" -f, --force                 replace an existing file, or write over a block\n"
+	"                             device\n";
 
 /** struct wish - the options as given */
 struct wish {

@@ -208,6 +208,13 @@ static bool device_named(const char *arg, struct device *d)
 	return !*rest;
 }
 
+bool device_is_ours(dev_t devt)
+{
+	struct device d;
+
+	return !device_of_devt(devt, &d);
+}
+
 int device_find(const char *arg, struct device *d)
 {
 	struct stat st;
@@ -216,8 +223,8 @@ int device_find(const char *arg, struct device *d)
 		return 0;
 	if (stat(arg, &st))
 		return device_of_path(arg, d);
-	if (S_ISBLK(st.st_mode))
-		return device_of_devt(st.st_rdev, d);
+	if (S_ISBLK(st.st_mode) && !device_of_devt(st.st_rdev, d))
+		return 0;
 	if (!device_of_file(st.st_dev, st.st_ino, d))
 		return 0;
 	return device_of_path(arg, d);

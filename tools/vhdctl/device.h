@@ -30,6 +30,9 @@ int device_list(struct device **devices);
  */
 int device_find(const char *arg, struct device *d);
 
+/** device_is_ours - is that the number of a VHD device or of one of its partitions */
+bool device_is_ours(dev_t devt);
+
 /** device_of_file - the device whose image is the inode; 0 or -ENODEV */
 int device_of_file(dev_t dev, ino_t ino, struct device *d);
 

@@ -72,6 +72,9 @@ static bool data_aligned(const struct vhd_image *img)
 
 static bool is_tight(const struct vhd_file *f)
 {
+	/* Nor is there anything to cut off. */
+	if (f->image.on_device)
+		return true;
 	if (!f->image.bat)
 		return f->size == f->image.size + VHD_SECTOR_SIZE;
 	return f->size <= vhd_tail_pos(f->image.space.data_end) +
@@ -430,7 +433,8 @@ static int run_info(int argc, char **argv)
 	}
 	if (argc - optind != 1)
 		return usage_error(&cmd_info, "expected one IMAGE");
-	if ((stat(argv[optind], &st) || S_ISBLK(st.st_mode)) &&
+	if ((stat(argv[optind], &st) || (S_ISBLK(st.st_mode) &&
+					 device_is_ours(st.st_rdev))) &&
 	    !device_find(argv[optind], &d))
 		return columns_pairs(&d, json);
 	code = chain ? info_chain(argv[optind], json, &opt) :

@@ -33,7 +33,7 @@ static int open_layer(const struct device *d, const char *attr, bool write,
 			  "has no image that could be found");
 		return VHDCTL_BAD;
 	}
-	err = vhd_file_open(f, path, write);
+	err = vhd_file_lend(f, path, write);
 	if (err)
 		return report_open(f, path, err);
 	err = vhd_file_load(f, VHD_OPEN_FORCE);

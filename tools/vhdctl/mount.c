@@ -352,7 +352,8 @@ static bool find_attached(const struct mount_wish *w, struct attached *a)
 {
 	struct stat st;
 
-	return !stat(w->image, &st) && S_ISREG(st.st_mode) &&
+	return !stat(w->image, &st) &&
+	       (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) &&
 	       !device_of_file(st.st_dev, st.st_ino, &a->device) &&
 	       !open_disk(a);
 }

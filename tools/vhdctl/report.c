@@ -9,6 +9,7 @@
 #include <asm/byteorder.h>
 #include <linux/minmax.h>
 
+#include "device.h"
 #include "format.h"
 #include "io.h"
 #include "layers.h"
@@ -19,6 +20,18 @@
 /* More findings than these are only counted. */
 #define MAX_SHOWN	10
 
+int report_claimed(const char *path)
+{
+	struct device d;
+	struct stat st;
+
+	if (!stat(path, &st) && !device_of_file(st.st_dev, st.st_ino, &d))
+		error_msg(path, "is attached as /dev/%s", d.name);
+	else
+		error_msg(path, "is in use: mounted, or claimed by a driver (LVM, RAID, swap, another VHD device)");
+	return VHDCTL_BUSY;
+}
+
 int report_open(const struct vhd_file *f, const char *path, int err)
 {
 	switch (err) {
@@ -26,11 +39,12 @@ int report_open(const struct vhd_file *f, const char *path, int err)
 		error_msg(path, "is a directory, not an image file");
 		return VHDCTL_BAD;
 	case -ENOTSUP:
-		if (S_ISBLK(f->mode))
-			error_msg(path, "is a block device; only images in regular files are supported yet");
-		else
-			error_msg(path, "is not a regular file");
+		error_msg(path, "is neither a regular file nor a block device");
 		return VHDCTL_BAD;
+	case -EBUSY:
+		if (S_ISBLK(f->mode))
+			return report_claimed(path);
+		return error_errno(path, "cannot open", err);
 	case -EROFS:
 		error_msg(path, "is on a read-only file system; use -r");
 		return VHDCTL_PERMISSION;

@@ -7,6 +7,9 @@
 
 #include "file.h"
 
+/** report_claimed - a block device is not to be had exclusively; an exit code */
+int report_claimed(const char *path);
+
 /** report_open - say why vhd_file_open() failed with @err; an exit code */
 int report_open(const struct vhd_file *f, const char *path, int err);
 

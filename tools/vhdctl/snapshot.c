@@ -131,7 +131,7 @@ static int switch_device(const struct device *d, const char *child,
 	struct vhd_file f;
 	int code, control = -1, err;
 
-	err = vhd_file_open(&f, child, true);
+	err = vhd_file_lend(&f, child, true);
 	code = err ? report_open(&f, child, err) : file_lock(&f, true);
 	if (!code)
 		control = control_open(&code);
