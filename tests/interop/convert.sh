@@ -333,7 +333,7 @@ t_refused() {
 	unchanged a.raw a.vhd -- expect_fail 5 'exists; --force' vhdctl convert a.raw a.vhd
 	unchanged a.vhd -- expect_fail 5 'is the source' vhdctl convert --force a.vhd a.vhd
 	mkdir dir
-	expect_fail 5 'not a regular file' vhdctl convert --force a.raw dir
+	expect_fail 5 'regular file' vhdctl convert --force a.raw dir
 	expect_fail 4 'is a directory' vhdctl convert dir b.vhd
 	expect_fail 4 'cannot open' vhdctl convert nothing b.vhd
 	expect_fail 4 'no such file' vhdctl convert a.raw nowhere/b.vhd

@@ -41,6 +41,8 @@ int open_file(struct checker *c, const struct disk_file *f,
 
 	memset(&c->codes, 0, sizeof(c->codes));
 	c->rep.report = check_report;
+	if (f->device)
+		flags |= VHD_OPEN_DEVICE;
 	vhd_open_init(&o, img, f->size, flags, &c->rep);
 	while ((ret = vhd_plan_next(&o.plan, 0, &io)) > 0)
 		file_read(c->pool, f, io.pos, io.buf, io.len);

@@ -117,6 +117,7 @@ void file_copy(struct disk_file *to, const struct disk_file *from)
 	if (old > n)
 		memset(to->ids + n, 0, (old - n) * sizeof(*to->ids));
 	to->size = from->size;
+	to->device = from->device;
 }
 
 void file_free(struct disk_file *f)
@@ -197,6 +198,8 @@ void disk_reset(struct disk *d)
 {
 	file_resize(&d->now, 0);
 	file_resize(&d->durable, 0);
+	d->now.device = false;
+	d->durable.device = false;
 	d->nr_ops = 0;
 	d->errors = 0;
 	d->no_reserve = false;
@@ -280,6 +283,12 @@ static int disk_answer(struct disk *d, u32 kind, u64 end)
 	struct disk_fault *fault = &d->faults[kind];
 	int err = 0;
 
+	/* What no core should ask for: an error without cause. */
+	if (d->now.device ? kind == VHD_IO_TRUNCATE || end > d->now.size :
+			    kind == VHD_IO_DISCARD)
+		return -EINVAL;
+	if (d->now.device && kind == VHD_IO_RESERVE)
+		return -EOPNOTSUPP;
 	if (fault->left && !--fault->left) {
 		err = fault->err;
 		if (fault->more) {
@@ -311,7 +320,7 @@ static void disk_tell(const struct disk *d, const char *verb,
 {
 	static const char * const names[NR_IO_KINDS] = {
 		"read", "write", "zero", "reserve", "truncate", "flush",
-		"seek", "data",
+		"seek", "discard", "data",
 	};
 
 	if (d->trace)
@@ -407,6 +416,8 @@ void disk_issue(struct disk *d, const struct vhd_io *io, u32 lane,
 	} else if (io->kind != VHD_IO_RESERVE) {
 		if (io->kind == VHD_IO_TRUNCATE)
 			op.size = io->pos;
+		if (io->kind == VHD_IO_DISCARD)
+			op.id = d->seq % 3 ? pool_data(d->pool, sectors) : 0;
 		disk_begin(d, &op, out->err, d->faults[io->kind].seed);
 	}
 	out->seq = op.seq;

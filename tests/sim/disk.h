@@ -20,6 +20,8 @@
  *     and the sectors then read as zeros.
  *   - After a flush that failed, some of what it covered will never arrive,
  *     even if a later flush succeeds.
+ *   - A block device has a size, and that is all; nothing can be reserved.  What
+ *     was discarded is as it was, or zeros, or anything.
  */
 #ifndef _TESTS_SIM_DISK_H
 #define _TESTS_SIM_DISK_H
@@ -38,11 +40,16 @@ struct pool {
 	u32 next_id;
 };
 
-/** struct disk_file - one content; @ids beyond @size are 0 */
+/**
+ * struct disk_file - one content
+ * @ids: beyond @size they are 0
+ * @device: a block device: the size does not change
+ */
 struct disk_file {
 	u32 *ids;
 	u32 cap;
 	u64 size;
+	bool device;
 };
 
 /**
@@ -64,7 +71,7 @@ struct disk_op {
 };
 
 /* For faults, the writes of requests are of a kind of their own. */
-#define VHD_IO_DATA	(VHD_IO_SEEK + 1)
+#define VHD_IO_DATA	(VHD_IO_DISCARD + 1)
 #define NR_IO_KINDS	(VHD_IO_DATA + 1)
 
 /** struct disk_fault - the @left-th operation of a kind fails with @err, and @more */

@@ -55,7 +55,7 @@ static bool recovery_run(struct recovery *r, struct vhd_plan *plan)
 	while ((ret = runner_step(&run, &r->e->nested)) > 0)
 		if (dice(&r->seed, 2) && !recovery_crash(r))
 			return false;
-	if (!ret)
+	if (!ret || session_full(&r->e->s, ret))
 		return true;
 	session_fail(&r->e->s, "%s; recovering: error %d",
 		     mode_names[r->e->mode], ret);

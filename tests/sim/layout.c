@@ -37,6 +37,16 @@ const struct layout layouts[] = {
 	{ "footer-511", DYNAMIC(512, 4, 20), .mapped = 1, .short_footer = true },
 	{ "fixed", .type = VHD_TYPE_FIXED, .block_size = 512 << 10,
 	  .blocks = 1, .extra = 77 },
+	{ "device-512k", DYNAMIC(512, 12, 1), .mapped = 2, .stale = 16,
+	  .device = true },
+	{ "device-full-512k", DYNAMIC(512, 8, 0), .mapped = 1, .stale = 4,
+	  .device = true },
+	{ "device-foreign-512k", DYNAMIC(512, 6, 40), .mapped = 4,
+	  .foreign = true, .stale = 9, .device = true },
+	{ "device-diff-512k", DIFF(512, 6, 0), .mapped = 2, .stale = 9,
+	  .device = true },
+	{ "device-fixed", .type = VHD_TYPE_FIXED, .block_size = 512 << 10,
+	  .blocks = 1, .extra = 77, .stale = 3, .device = true },
 	{ "tight-512k", DYNAMIC(512, 6, 40), .mapped = 4, .foreign = true,
 	  .tight = true },
 	{ "diff-tight-512k", DIFF(512, 6, 40), .mapped = 3, .foreign = true,
@@ -249,10 +259,13 @@ void layout_build(const struct layout *l, struct disk *d, struct model *m,
 		build_dynamic(&b, &f, &new);
 	else
 		build_fixed(&b);
+	if (l->type == VHD_TYPE_FIXED && l->stale)
+		place_garbage(&b, &f);
 	disk_put(d, b.end, &f, sizeof(f));
 	for (i = 0; l->type == VHD_TYPE_FIXED && i < m->nr; i++)
 		file_set(&d->now, i, 1, m->floor[i]);
 	if (l->short_footer)
 		d->now.size--;
+	d->now.device = l->device;
 	disk_settle(d);
 }

@@ -22,6 +22,7 @@
  * @surplus: entries of the table beyond what the disk needs
  * @short_footer: 511 bytes
  * @tight: the first block lies right behind the table, which has no room to grow
+ * @device: it is a block device: the stale slots are room, and no slack
  */
 struct layout {
 	const char *name;
@@ -35,6 +36,7 @@ struct layout {
 	u32 surplus;
 	bool short_footer;
 	bool tight;
+	bool device;
 };
 
 /* Behind the first @nr_layouts are some more, up to @nr_all_layouts, for resizes. */

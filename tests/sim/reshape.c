@@ -211,7 +211,8 @@ static void resize(struct session *s, u32 sectors, u64 seed)
 	s->model.nr = min(old, sectors);
 	err = run_plan(s, &r, sectors, &seed);
 	s->reshaping = false;
-	if (err && session_errors(s) == s->errors_before)
+	if (err && session_errors(s) == s->errors_before &&
+	    !session_full(s, err))
 		session_fail(s, "resize failed (%d) without cause", err);
 	if (err)
 		not_resized(s, old);

@@ -25,9 +25,19 @@ void session_fail(struct session *s, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* Errors are right only where one was injected since the image was opened. */
+bool session_full(const struct session *s, int err)
+{
+	return err == -ENOSPC && s->disk.now.device;
+}
+
+/*
+ * Errors are right only where one was injected since the image was opened; or
+ * the device is full.
+ */
 void session_expect_error(struct session *s, const char *what, int err)
 {
+	if (session_full(s, err))
+		return;
 	if (err && session_errors(s) == s->errors_before)
 		session_fail(s, "%s failed (%d) without cause", what, err);
 }
@@ -233,7 +243,7 @@ static void tally_space(struct session *s)
 
 	if (!r->flight || r->held)
 		return;
-	if (r->want.kind == VHD_IO_ZERO)
+	if (r->want.kind == VHD_IO_ZERO || r->want.kind == VHD_IO_DISCARD)
 		(*(s->punching ? &s->tally.punched : &s->tally.zeroed))++;
 	s->tally.reused += !s->punching && r->want.kind == VHD_IO_RESERVE &&
 			   r->want.pos < img->space.tail;

@@ -355,6 +355,8 @@ void tally_image(struct tally *t, const struct vhd_image *img);
 u64 session_errors(const struct session *s);
 u64 session_changes(const struct session *s);
 
+/** session_full - is that error the end of a block device */
+bool session_full(const struct session *s, int err);
 void session_fail(struct session *s, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

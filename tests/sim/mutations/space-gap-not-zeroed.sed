@@ -1,2 +1,2 @@
 # space.c: a gap found at opening is taken for a hole
-s/from == &sp->holes ? VHD_IO_RESERVE/from != \&sp->freed ? VHD_IO_RESERVE/
+s/from == &sp->holes && !img->on_device/from != \&sp->freed \&\& !img->on_device/
