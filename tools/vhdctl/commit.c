@@ -356,6 +356,10 @@ static int merge_down(const struct wish *w, struct vhd_layers *c)
 	};
 	int code = VHDCTL_OK;
 
+	if (c->layers[0]->image.on_device && (w->keep || w->depth > 1)) {
+		error_msg(c->layers[0]->path, "lies on a block device, where its parent cannot be changed: no --keep or --depth");
+		return VHDCTL_BAD;
+	}
 	/* The top does not depend on them any more, and they show rubbish. */
 	if (!w->keep)
 		code = remove_all_pending(w);
