@@ -292,7 +292,9 @@ u32 vhd_space_take_lowest(struct vhd_image *img, bool *dirty)
 	struct vhd_slots *low = vhd_space_lowest_of_all(sp);
 
 	lockdep_assert_held(&img->lock);
-	*dirty = low == &sp->freed || low == &sp->gaps;
+	/* What a device has discarded may be anything. */
+	*dirty = low == &sp->freed || low == &sp->gaps ||
+		 (low == &sp->holes && img->on_device);
 	return low ? vhd_slots_pop(low) : 0;
 }
 
