@@ -668,14 +668,18 @@ static u64 vhd_tidy_requests_end(const struct vhd_image *img)
 	return end;
 }
 
-/* Slots behind @end are not there any more. */
-static void vhd_slots_cut(struct vhd_slots *s, u64 end)
+/*
+ * Slots that do not end before @end are not there any more: the first one of some
+ * images begins before it, in what is left for the table to be aligned.
+ */
+static void vhd_slots_cut(const struct vhd_image *img, struct vhd_slots *s,
+			  u64 end)
 {
 	u32 i, nr = s->nr;
 
 	s->nr = 0;
 	for (i = 0; i < nr; i++)
-		if ((u64)s->at[i] << VHD_SECTOR_SHIFT < end)
+		if (vhd_tidy_slot_end(img, s->at[i]) <= end)
 			vhd_slots_push(s, s->at[i]);
 }
 
@@ -696,9 +700,9 @@ static u64 vhd_tidy_live_end(struct vhd_image *img)
 	end = vhd_tidy_blocks_end(img);
 	spin_lock_irqsave(&img->lock, flags);
 	end = max3(end, vhd_tidy_unmaps_end(img), vhd_tidy_requests_end(img));
-	vhd_slots_cut(&sp->holes, end);
-	vhd_slots_cut(&sp->freed, end);
-	vhd_slots_cut(&sp->gaps, end);
+	vhd_slots_cut(img, &sp->holes, end);
+	vhd_slots_cut(img, &sp->freed, end);
+	vhd_slots_cut(img, &sp->gaps, end);
 	sp->data_end = end;
 	spin_unlock_irqrestore(&img->lock, flags);
 	return end;
