@@ -118,7 +118,8 @@ static bool overlapped(const struct rig *r, u32 block)
 
 static void absent(const struct rig *r, u64 sector, u8 *buf)
 {
-	if (r->img.type == VHD_TYPE_DIFFERENCING)
+	if (r->img.type == VHD_TYPE_DIFFERENCING &&
+	    sector < (r->parent_end ?: U64_MAX))
 		tag_fill(buf, 1, PARENT_TAG + sector);
 	else
 		memset(buf, 0, 512);
@@ -424,6 +425,8 @@ static void trial(const struct image *i, unsigned int flags, struct input *ops)
 	/* Opening writes nothing. */
 	assert_int_equal(t.r.mem.nr_ops, 0);
 	if (!ret) {
+		/* Were its parent larger, nobody would let it grow. */
+		t.r.parent_end = t.img->disk_size / 512;
 		check_opened(&t, flags);
 		look_around(&t);
 		if (flags & VHD_OPEN_WRITE)

@@ -66,6 +66,7 @@ static struct {
 	struct vhd_snapshot_args snapshot;
 	struct vhd_commit_args commit;
 	struct vhd_resize_args resize;
+	struct vhd_compact_args compact;
 	s32 fds[VHD_MAX_LAYERS];
 	int index;
 	u32 flags;
@@ -219,11 +220,22 @@ static int vhd_device_commit(struct vhd_commit_args *args, struct file *parent)
 	return 0;
 }
 
-int vhd_device_resize(const struct vhd_resize_args *args)
+static int vhd_device_resize(const struct vhd_resize_args *args)
 {
 	device.calls++;
 	device.resize = *args;
 	return device.error;
+}
+
+static int vhd_device_compact(struct vhd_compact_args *args)
+{
+	device.calls++;
+	device.compact = *args;
+	if (device.error)
+		return device.error;
+	args->dropped = 11;
+	args->moved = 22;
+	return 0;
 }
 
 #include "../../drivers/block/vhd/control.c"
@@ -345,6 +357,18 @@ static int abi_resize(const u8 *arg, u32 left)
 	return device.error;
 }
 
+static int abi_compact(const u8 *arg, u32 left)
+{
+	struct vhd_compact_args a;
+	int err = abi_copy(&a, sizeof(a), arg, left);
+
+	if (err)
+		return err;
+	if (a.flags > 1 || a.reserved || a.dropped || a.moved)
+		return -EINVAL;
+	return device.error;
+}
+
 static int abi_says(unsigned int cmd, const u8 *arg, u32 left)
 {
 	if (!user.privileged)
@@ -362,6 +386,8 @@ static int abi_says(unsigned int cmd, const u8 *arg, u32 left)
 		return abi_commit(arg, left);
 	case VHD_IOC_RESIZE:
 		return abi_resize(arg, left);
+	case VHD_IOC_COMPACT:
+		return abi_compact(arg, left);
 	default:
 		return -ENOTTY;
 	}
@@ -411,6 +437,18 @@ static void expect_commit(u32 at)
 	memcpy(user.before + at, &out, sizeof(out));
 }
 
+static void expect_compact(u32 at)
+{
+	struct vhd_compact_args in, out;
+
+	memcpy(&in, user.before + at, sizeof(in));
+	memcpy(&out, user.memory + at, sizeof(out));
+	assert_true(!memcmp(&device.compact, &in, sizeof(in)));
+	assert_int_equal(out.dropped, 11);
+	assert_int_equal(out.moved, 22);
+	memcpy(user.before + at, &out, sizeof(out));
+}
+
 static void expect_result(unsigned int cmd, u32 at, long ret)
 {
 	u32 i;
@@ -421,6 +459,8 @@ static void expect_result(unsigned int cmd, u32 at, long ret)
 		expect_snapshot(at);
 	if (!ret && cmd == VHD_IOC_COMMIT)
 		expect_commit(at);
+	if (!ret && cmd == VHD_IOC_COMPACT)
+		expect_compact(at);
 	if (!ret && cmd == VHD_IOC_DETACH)
 		assert_true(!memcmp(&device.index, user.before + at + 8, 4) &&
 			    !memcmp(&device.flags, user.before + at + 4, 4));
@@ -441,7 +481,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const unsigned int calls[] = {
 		VHD_IOC_ATTACH, VHD_IOC_DETACH, VHD_IOC_SET,
 		VHD_IOC_SNAPSHOT, _IOWR(VHD_IOC_MAGIC, 9, struct vhd_set_args),
-		VHD_IOC_COMMIT, VHD_IOC_RESIZE,
+		VHD_IOC_COMMIT, VHD_IOC_RESIZE, VHD_IOC_COMPACT,
 	};
 	struct input in = { data, size };
 	unsigned int cmd = calls[input_u8(&in) % ARRAY_SIZE(calls)];

@@ -498,11 +498,12 @@ int rig_punch(struct rig *r)
 
 void rig_parent_run(const struct rig *r, u64 sector, u32 sectors, u8 *buf)
 {
+	u64 end = r->parent ? r->parent_end ?: U64_MAX : 0;
 	u32 i;
 
 	for (i = 0; i < sectors; i++)
 		tag_fill(buf + i * VHD_SECTOR_SIZE, 1,
-			 r->parent ? r->parent + sector + i : 0);
+			 sector + i < end ? r->parent + sector + i : 0);
 }
 
 static int rig_read_run(struct rig *r, u64 sector,

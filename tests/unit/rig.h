@@ -100,10 +100,12 @@ u64 tag_of(const void *sector);
  * struct rig - an image, its backing file, and what its findings were
  * @parent: where the image leaves a sector to its parent, it reads as this tag
  *	plus the sector's number; 0: as zeros
+ * @parent_end: so many sectors has the parent, and zeros follow; 0: no end
  */
 struct rig {
 	struct mem mem;
 	u64 parent;
+	u64 parent_end;
 	struct vhd_image img;
 	struct vhd_open open;
 	struct vhd_commit commit;
