@@ -219,7 +219,7 @@ t_seconds_for_100_gib() {
 }
 
 # Every block allocated: 51200, of which those stay that two discards share
-t_full_100_gib() {
+long_full_100_gib() {
 	uml_is_enough
 	local start took left
 	create --preallocate metadata --size 100G a.vhd
