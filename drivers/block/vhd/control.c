@@ -30,6 +30,15 @@ static int vhd_copy_args(void *args, size_t known, size_t least,
 	return ret ? ret : size;
 }
 
+/* And back, as much of it as the caller, whose @size it was, knows of. */
+static int vhd_return_args(void *args, size_t known, u32 size,
+			   void __user *uargs)
+{
+	*(u32 *)args = size;
+	return copy_to_user(uargs, args, min_t(size_t, size, known)) ?
+		-EFAULT : 0;
+}
+
 static bool vhd_attach_args_valid(const struct vhd_attach_args *args)
 {
 	u32 both = VHD_ATTACH_DIO_ON | VHD_ATTACH_DIO_OFF;
@@ -106,12 +115,10 @@ static int vhd_ioctl_attach(void __user *uargs)
 	vhd_put_files(files, args.nr_layers);
 	if (ret)
 		return ret;
-	args.size = size;
-	if (copy_to_user(uargs, &args, min_t(size_t, size, sizeof(args)))) {
+	ret = vhd_return_args(&args, sizeof(args), size, uargs);
+	if (ret)
 		vhd_device_detach(args.index, VHD_DETACH_DEFERRED);
-		return -EFAULT;
-	}
-	return 0;
+	return ret;
 }
 
 static int vhd_ioctl_detach(void __user *uargs)
@@ -176,10 +183,7 @@ static int vhd_ioctl_snapshot(void __user *uargs)
 	ret = vhd_snapshot_files(&args);
 	if (ret)
 		return ret;
-	args.size = size;
-	if (copy_to_user(uargs, &args, min_t(size_t, size, sizeof(args))))
-		return -EFAULT;
-	return 0;
+	return vhd_return_args(&args, sizeof(args), size, uargs);
 }
 
 static int vhd_ioctl_commit(void __user *uargs)
@@ -204,10 +208,7 @@ static int vhd_ioctl_commit(void __user *uargs)
 	fput(parent);
 	if (ret)
 		return ret;
-	args.size = size;
-	if (copy_to_user(uargs, &args, min_t(size_t, size, sizeof(args))))
-		return -EFAULT;
-	return 0;
+	return vhd_return_args(&args, sizeof(args), size, uargs);
 }
 
 static int vhd_ioctl_resize(void __user *uargs)
@@ -237,10 +238,7 @@ static int vhd_ioctl_compact(void __user *uargs)
 	ret = vhd_device_compact(&args);
 	if (ret)
 		return ret;
-	args.size = size;
-	if (copy_to_user(uargs, &args, min_t(size_t, size, sizeof(args))))
-		return -EFAULT;
-	return 0;
+	return vhd_return_args(&args, sizeof(args), size, uargs);
 }
 
 static long vhd_control_ioctl(struct file *file, unsigned int cmd,
