@@ -20,7 +20,7 @@ export VHD_BUILD = $(O)
 
 .PHONY: all tool module man install modules_install uninstall unused source_install \
 	dkms-install dkms-remove sign dist deb rpm test-packages test-boot demo test check \
-	check-uml test-debug test-crash bench bench-quick coverage sim findings lint clean clean-cache help
+	check-uml test-kernels test-debug test-crash bench bench-quick coverage sim findings lint clean clean-cache help
 
 all: tool module
 
@@ -30,6 +30,7 @@ help:
 	@echo 'make test             every test, on 6.1, 6.12, 7.3 and a debug kernel'
 	@echo 'make check            the tests that need no machine (2 minutes)'
 	@echo 'make check-uml        functional tests in User Mode Linux'
+	@echo 'make test-kernels     every functional test on each of 6.1, 6.12 and 7.3'
 	@echo 'make test-debug       functional tests on the two-CPU debug kernel'
 	@echo 'make test-crash       power cuts, faults and pressure for two hours'
 	@echo 'make bench            the driver beside loop, qemu-nbd and a raw file (an hour)'
@@ -186,6 +187,9 @@ check-uml:
 
 test:
 	@tests/all test
+
+test-kernels:
+	@tests/all test-kernels
 
 test-debug:
 	@tests/all test-debug

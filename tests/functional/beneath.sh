@@ -80,7 +80,8 @@ t_vfat() { uml_is_enough; requires_module vfat vfat; on_loop vfat mkfs.vfat; wor
 t_exfat() { uml_is_enough; requires mkfs.exfat; requires_module exfat exfat; on_loop exfat mkfs.exfat; works_on exfat $DIR; }
 t_ntfs3() { requires mkntfs; requires_module ntfs3 ntfs3; on_loop ntfs3 mkntfs -q -F -f; works_on ntfs3 $DIR; }
 
-slow_ntfs_3g() {
+t_ntfs_3g() {
+	newest_is_enough
 	requires mkntfs ntfs-3g
 	requires_module fuse fuse
 	! is_uml || skip 'this kernel mounts no device that is open for writing'
@@ -142,7 +143,8 @@ stop_nfs() {
 	umount /proc/fs/nfsd
 }
 
-slow_nfs4() {
+t_nfs4() {
+	newest_is_enough
 	requires rpc.nfsd rpc.mountd exportfs mount.nfs
 	requires_module nfsd nfsd
 	requires_module nfsv4 nfs4

@@ -166,6 +166,7 @@ t_both_ways() {
 
 # More disk than device: an error to who writes, and room again after a discard
 t_full() {
+	uml_is_enough
 	lower 32
 	create --size 100M --force "$LOWER"
 	attach "$LOWER"
@@ -238,6 +239,7 @@ t_claimed_is_refused() {
 
 # A parent that several children share, read only, of which one is on a device
 t_parents() {
+	uml_is_enough
 	local base first
 	lower 64
 	base=$LOWER

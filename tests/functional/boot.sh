@@ -28,6 +28,7 @@ old_root() {
 }
 
 t_dracut_goes_down() {
+	uml_is_enough
 	old_root
 	echo hello > oldroot/file
 	! umount oldroot/run/initramfs/vhd-host 2>/dev/null || fail 'nothing is in use'
@@ -50,6 +51,7 @@ t_dracut_goes_down() {
 
 # As long as the old root is there, a hook says no, and is called again
 t_dracut_is_patient() {
+	uml_is_enough
 	old_root
 	hook vhd-move.sh
 	! hook vhd-detach.sh || fail 'all is down, and the root is mounted'
@@ -60,6 +62,7 @@ t_dracut_is_patient() {
 
 # A system whose root lies elsewhere
 t_dracut_leaves_others_alone() {
+	uml_is_enough
 	create --size 20M a.vhd
 	attach a.vhd
 	hook vhd-move.sh

@@ -90,6 +90,7 @@ t_down_the_chain() {
 
 # A call that is made twice by mistake does not go one image further down
 t_again() {
+	uml_is_enough
 	local depth
 	create --size 8M base.vhd
 	create --type diff --parent base.vhd kid.vhd
@@ -276,6 +277,7 @@ t_enospc() {
 
 # A parent that cannot be written for a while
 t_eio() {
+	uml_is_enough
 	local disk=${VHD_TEST_SMALL:-/dev/vdb} sectors
 	requires_dm flakey
 	[ -b "$disk" ] || skip "no small disk $disk"

@@ -67,6 +67,7 @@ wait_moved() { # MORE-THAN
 }
 
 t_aged() {
+	uml_is_enough
 	local left
 	first
 	aged
@@ -147,6 +148,7 @@ t_foreign() {
 
 # Files are made and removed, with and without trim, while it is mounted
 t_mounted() {
+	uml_is_enough
 	local i
 	first
 	create --block-size 512K --size 64M a.vhd
@@ -379,6 +381,7 @@ t_enospc() {
 
 # A file that cannot be written for a while
 t_eio() {
+	uml_is_enough
 	local disk=${VHD_TEST_SMALL:-/dev/vdb} sectors
 	requires_dm flakey
 	[ -b "$disk" ] || skip "no small disk $disk"

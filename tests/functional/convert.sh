@@ -9,6 +9,7 @@ sparse() { "${PYTHON[@]}" "$TESTS/interop/sparse.py" "$@"; }
 
 # Raw and fixed are the same bytes: on xfs they share them
 t_shares_blocks() {
+	uml_is_enough
 	local before after
 	vhdctl create --size 400M host.vhd
 	attach host.vhd
@@ -32,6 +33,7 @@ t_shares_blocks() {
 
 # And so do blocks of dynamic images; what is written to one is not the other's
 t_shares_ranges() {
+	uml_is_enough
 	local before after sum from to
 	requires filefrag
 	vhdctl create --size 400M host.vhd
@@ -68,6 +70,7 @@ t_shares_ranges() {
 
 # A full file system: no target, and room again
 t_full() {
+	uml_is_enough
 	local how
 	small_fs tmpfs 16
 	sparse make a.raw $((64 * MIB)) 5 80
@@ -98,6 +101,7 @@ t_from_device() {
 
 # Its table behind its blocks, and smaller again: new blocks, and what was there
 t_resized() {
+	uml_is_enough
 	vhdctl create --size 40M a.vhd
 	attach a.vhd
 	vhdio write "$DEV" 1 0 8192

@@ -142,6 +142,7 @@ shared_slot() {
 
 # The error hits the first growth of the file
 t_eio_at_growth() {
+	uml_is_enough
 	shaky
 	create --size 200M $SMALL/a.vhd
 	attach $SMALL/a.vhd

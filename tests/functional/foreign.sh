@@ -64,6 +64,7 @@ t_ours_for_qemu() {
 
 # The tail decides: what a guest wrote at the start of a fixed disk is data.
 t_dynamic_inside_fixed() {
+	uml_is_enough
 	vhdmake dynamic inner.vhd $((8 * MIB)) blocks=0,2 seed=3
 	vhdmake fixed outer.vhd $((16 * MIB)) data=inner.vhd raw=outer.raw
 	attach outer.vhd
@@ -96,13 +97,14 @@ partly() {
 	shows a.raw
 	detach
 }
-t_bits_none() { partly none; }
-t_bits_odd() { partly odd; }
+t_bits_none() { uml_is_enough; partly none; }
+t_bits_odd() { uml_is_enough; partly odd; }
 slow_bits_half() { partly half stride=aligned; }
 slow_bits_odd_512k() { partly odd block=524288; }
 
 # All sectors of a block with clear bits, from many threads at once
 t_bits_filled_by_many() {
+	uml_is_enough
 	vhdmake dynamic a.vhd $((8 * MIB)) blocks=2,0 bits=odd raw=a.raw
 	attach a.vhd
 	vhdio write "$DEV" 8 0 12288 -b 1 -p 2 -t 32 -r -d
@@ -115,6 +117,7 @@ t_bits_filled_by_many() {
 
 # Direct I/O with blocks 512 bytes off any 4 KiB boundary
 t_classic_stride() {
+	uml_is_enough
 	vhdmake dynamic a.vhd $((20 * MIB)) blocks=9,0,5 raw=a.raw
 	attach a.vhd
 	shows a.raw
@@ -127,6 +130,7 @@ t_classic_stride() {
 }
 
 t_512k_blocks() {
+	uml_is_enough
 	vhdmake dynamic a.vhd $((20 * MIB + 512)) block=524288 blocks=9,0,5,40 raw=a.raw
 	attach a.vhd
 	shows a.raw
@@ -140,6 +144,7 @@ t_512k_blocks() {
 
 # Table slack, zero padding, a footer of 511 bytes
 t_oddities() {
+	uml_is_enough
 	vhdmake dynamic slack.vhd $((10 * MIB)) blocks=4,0 entries=1000 pad=0 raw=slack.raw
 	vhdmake dynamic short.vhd $((10 * MIB)) blocks=4,0 footer=511 raw=short.raw
 	for name in slack short; do
@@ -179,7 +184,7 @@ on_small() {
 	vhdread raw $SMALL/a.vhd b.raw
 	cmp a.raw b.raw
 }
-t_on_tmpfs() { small_fs tmpfs 80; on_small; }
+t_on_tmpfs() { uml_is_enough; small_fs tmpfs 80; on_small; }
 slow_on_vfat() { requires mkfs.vfat; small_fs vfat 80; on_small; }
 
 # Read-only: refuses writes, leaves every byte, on a read-only file as well
@@ -201,6 +206,7 @@ read_only_use() {
 # The block layer lets writes from inside the kernel pass to a read-only disk,
 # with a warning: the driver must be the one to refuse them.
 t_read_only_through_dm() {
+	uml_is_enough
 	requires_dm linear
 	vhdmake dynamic a.vhd $((12 * MIB)) blocks=4,1 raw=a.raw
 	vhdmake fixed f.vhd $((12 * MIB)) raw=f.raw
@@ -237,10 +243,10 @@ sample_content() {
 	fi
 	detach
 }
-t_sample_virtualpc() { sample virtualpc-dynamic.vhd 136365211648; }
-t_sample_hyperv() { sample hyperv2012r2-dynamic.vhd 136365211648; }
+t_sample_virtualpc() { uml_is_enough; sample virtualpc-dynamic.vhd 136365211648; }
+t_sample_hyperv() { uml_is_enough; sample hyperv2012r2-dynamic.vhd 136365211648; }
 slow_sample_disk2vhd() { sample d2v-zerofilled.vhd 263454720; }
-t_sample_win10() { sample win10-fixed.vhd 10485760; }
+t_sample_win10() { uml_is_enough; sample win10-fixed.vhd 10485760; }
 
 # As Virtual PC saw it: 65278 * 16 * 255 sectors
 slow_sample_virtualpc_chs() {

@@ -151,6 +151,7 @@ t_tracepoints() {
 # --- Prometheus ---------------------------------------------------------------
 
 t_metrics() {
+	uml_is_enough
 	local name
 	create --size 20M a.vhd
 	create --size 20M b.vhd

@@ -14,6 +14,7 @@ refuses() {
 }
 
 t_debian() {
+	uml_is_enough
 	local script
 	create --size 20M a.vhd
 	attach a.vhd
@@ -36,6 +37,7 @@ t_debian() {
 
 # RPM: what stands between %preun and the next section
 t_rpm() {
+	uml_is_enough
 	create --size 20M a.vhd
 	sed -n '/^%preun/,/^%/{/^%/d;p}' "$REPO/packaging/rpm/vhd.spec" > preun
 	[ -s preun ] || fail 'the spec has no %preun'
@@ -48,6 +50,7 @@ t_rpm() {
 
 # make dkms-remove takes the module away from a running system
 t_dkms_remove() {
+	uml_is_enough
 	create --size 20M a.vhd
 	attach a.vhd
 	expect_fail 2 "$DEV is attached" make -C "$REPO" SOURCE="$PWD/source" dkms-remove

@@ -68,6 +68,7 @@ chain_written() {
 }
 
 t_found() {
+	uml_is_enough
 	base
 	mkdir far
 	kid
@@ -96,6 +97,7 @@ t_found() {
 }
 
 t_refused() {
+	uml_is_enough
 	local how
 	base
 	kid
@@ -176,6 +178,7 @@ overlay() {
 }
 
 t_other_filesystem() {
+	uml_is_enough
 	small_fs ext4 64
 	base
 	mv base.vhd $SMALL/
@@ -224,6 +227,7 @@ t_live_snapshot() {
 
 # Made by the tests' own writer, as others lay them out
 t_foreign() {
+	uml_is_enough
 	local bits how layout
 	vhdmake dynamic base.vhd $((8 * MIB)) block=524288 blocks=3,0,9 seed=1 raw=base.raw "uid=$A"
 	for how in 'w2ku=C:\vm\base.vhd' 'w2ru=.\base.vhd' macx=file://./base.vhd "macx=file://localhost$PWD/base.vhd" 'name=C:\vm\base.vhd'; do

@@ -18,6 +18,7 @@ kernel_refuses() { unchanged "$1" -- ioctls --expect "$2" "$1"; }
 EMEDIUMTYPE=124 EUCLEAN=117 EROFS=30
 
 t_not_a_vhd() {
+	uml_is_enough
 	head -c 3M /dev/urandom > text.vhd
 	: > empty.vhd
 	head -c 400 /dev/zero > short.vhd
@@ -31,6 +32,7 @@ t_not_a_vhd() {
 }
 
 t_truncated() {
+	uml_is_enough
 	vhdmake fixed fixed.vhd $((4 * MIB)) seed=1
 	truncate -s 3M fixed.vhd
 	refused fixed.vhd 4 'fixed.vhd.*not a vhd'
@@ -51,6 +53,7 @@ t_truncated() {
 }
 
 t_checksum() {
+	uml_is_enough
 	vhdmake fixed fixed.vhd $((4 * MIB))
 	vhdmake poke fixed.vhd tail_sum=0x12345678
 	refused fixed.vhd 4 'fixed.vhd.*(checksum|not a vhd)'
@@ -86,6 +89,7 @@ usable_read_only() {
 }
 
 t_fields() {
+	uml_is_enough
 	vhdmake dynamic base.vhd $((4 * MIB)) blocks=0 block=524288
 	cat > fields <<-END
 		$EUCLEAN type=5:disk_type
@@ -142,6 +146,7 @@ overlap_read_only() {
 	detach
 }
 t_overlap() {
+	uml_is_enough
 	overlap same.vhd bat2=0x405
 	overlap partly.vhd bat2=0x406
 	overlap metadata.vhd bat2=1

@@ -106,6 +106,7 @@ t_mounted() {
 }
 
 t_shrink() {
+	uml_is_enough
 	create --size 60G a.vhd
 	attach a.vhd
 	vhdio write "$DEV" 7 0 20480 -b 256 -d
@@ -137,6 +138,7 @@ t_shrink() {
 }
 
 t_fixed() {
+	uml_is_enough
 	create --size 10M --type fixed a.vhd
 	attach a.vhd
 	vhdio write "$DEV" 7 0 20480 -b 256 -d
@@ -158,6 +160,7 @@ t_fixed() {
 
 # The top of a chain, in the middle of a block; what is new is in no parent
 t_differencing() {
+	uml_is_enough
 	create --size $((3 * MIB + 512)) a.vhd
 	attach a.vhd
 	vhdio write "$DEV" 7 0 6145 -b 61 -d
@@ -223,6 +226,7 @@ t_refused() {
 
 # No room for the new table: the old size, and the device goes on
 t_enospc() {
+	uml_is_enough
 	small_fs ext4 48
 	create --size 400M $SMALL/a.vhd
 	attach $SMALL/a.vhd
