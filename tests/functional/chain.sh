@@ -40,6 +40,7 @@ t_two_layers() {
 
 # A block written by and by becomes the child's own
 t_all_of_a_block() {
+	uml_is_enough
 	two_layers 512
 	vhdio write "$DEV" 2 0 4096 -b 1 -r -t 4 -d -f
 	vhdio verify "$DEV" 2 0 4096
@@ -54,6 +55,7 @@ t_all_of_a_block() {
 
 # Blocks of all sizes, a fixed base, a child longer than its parent
 t_sizes() {
+	uml_is_enough
 	chains make base.vhd 7 0
 	DEV=$(chains attach base.vhd)
 	vhdio write "$DEV" 1 0 14336 -b 64 -f
@@ -74,6 +76,7 @@ t_sizes() {
 
 # Parents are shared; who writes an image has it alone
 t_claims() {
+	uml_is_enough
 	local one two
 	two_layers
 	chains make other.vhd 20 2048 base.vhd
@@ -100,6 +103,7 @@ t_claims() {
 }
 
 t_refused() {
+	uml_is_enough
 	two_layers
 	detach
 	chains make stranger.vhd 20 2048
@@ -126,6 +130,7 @@ t_refused() {
 
 # On a file system that cannot be written to
 t_read_only_parent() {
+	uml_is_enough
 	small_fs ext4 64
 	two_layers
 	detach
@@ -221,6 +226,7 @@ t_live_snapshot_keeps() {
 }
 
 t_live_snapshot_refused() {
+	uml_is_enough
 	two_layers
 	chains make small.vhd 19 2048 child.vhd
 	chains make fine.vhd 20 512 child.vhd

@@ -416,6 +416,7 @@ writes() { # TARGET
 }
 
 t_refused() {
+	uml_is_enough
 	create --size 8M a.vhd
 	create --size 8M --type fixed f.vhd
 	expect_fail 1 'rate' vhdctl compact --rate 1M a.vhd

@@ -83,6 +83,7 @@ t_full() {
 
 # From a device: an attached image, a whole disk; the target is another image
 t_from_device() {
+	uml_is_enough
 	vhdctl create --size 40M a.vhd
 	attach a.vhd
 	vhdio write "$DEV" 1 0 64

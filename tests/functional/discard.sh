@@ -70,6 +70,7 @@ t_write_zeroes() {
 
 # What a slot held must not show in the block that gets it
 t_slots_are_used_again() {
+	uml_is_enough
 	create --size 80M a.vhd
 	attach a.vhd
 	local size round
@@ -155,6 +156,7 @@ t_mount_discard() {
 }
 
 t_fixed() {
+	uml_is_enough
 	create --size 20M --type fixed a.vhd
 	attach a.vhd
 	vhdio write "$DEV" 7 0 $((20 * 2048)) -b 256 -d
@@ -172,6 +174,7 @@ t_fixed() {
 }
 
 t_off() {
+	uml_is_enough
 	create --size 20M a.vhd
 	attach --discard=off a.vhd
 	[ "$(counter discard)" = 0 ] || fail 'discards are on'
@@ -188,6 +191,7 @@ t_off() {
 
 # A file system that cannot punch holes
 t_no_punch() {
+	uml_is_enough
 	requires mkfs.vfat
 	requires_module vfat vfat
 	small_fs vfat 64

@@ -151,6 +151,7 @@ t_eio_at_growth() {
 
 # Space is ready, the error hits the data and nothing else
 t_eio_at_data() {
+	uml_is_enough
 	shaky
 	create --size 200M $SMALL/a.vhd
 	attach $SMALL/a.vhd

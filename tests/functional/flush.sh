@@ -58,6 +58,7 @@ t_fsync() {
 }
 
 t_fsync_clear_bits() {
+	uml_is_enough
 	vhdmake dynamic a.vhd $((20 * MIB)) blocks=4,1 bits=none raw=a.raw
 	attach a.vhd
 	exec 9<>"$DEV"

@@ -35,7 +35,7 @@ qemu_written() {
 }
 t_qemu_dynamic() { qemu_written subformat=dynamic,force_size=on; }
 slow_qemu_dynamic_chs() { qemu_written subformat=dynamic,force_size=off; }
-t_qemu_fixed() { qemu_written subformat=fixed,force_size=on; }
+t_qemu_fixed() { uml_is_enough; qemu_written subformat=fixed,force_size=on; }
 slow_qemu_fixed_chs() { qemu_written subformat=fixed,force_size=off; }
 
 # The other way round: ours, then qemu reads, writes, and we read.
@@ -189,6 +189,7 @@ slow_on_vfat() { requires mkfs.vfat; small_fs vfat 80; on_small; }
 
 # Read-only: refuses writes, leaves every byte, on a read-only file as well
 t_read_only() {
+	uml_is_enough
 	vhdmake dynamic a.vhd $((12 * MIB)) blocks=4,1 bits=odd raw=a.raw
 	chmod 400 a.vhd
 	unchanged a.vhd -- read_only_use

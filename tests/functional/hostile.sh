@@ -14,7 +14,7 @@ images() {
 }
 
 # Emulated, the rest takes too long: User Mode Linux has it, with all checks on.
-t_bitmap_batmap_locator() { images bitmap batmap locator; }
+t_bitmap_batmap_locator() { uml_is_enough; images bitmap batmap locator; }
 t_file_footer() { is_uml || skip 'only in User Mode Linux'; images file footer; }
 t_head_tail_fixed_cut() { is_uml || skip 'only in User Mode Linux'; images head tail fixed cut; }
 t_header() { is_uml || skip 'only in User Mode Linux'; images header; }

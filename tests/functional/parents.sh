@@ -31,6 +31,7 @@ refused() {
 }
 
 t_chain() {
+	uml_is_enough
 	base
 	kid
 	unchanged base.vhd -- chain_written
@@ -120,6 +121,7 @@ t_refused() {
 
 # A writer and a reader of one file: neither is let in beside the other
 t_busy() {
+	uml_is_enough
 	local one two
 	base
 	kid
@@ -150,6 +152,7 @@ t_busy() {
 }
 
 t_overlay() {
+	uml_is_enough
 	base
 	unchanged base.vhd -- overlay base.vhd
 	kid
@@ -197,6 +200,7 @@ t_other_filesystem() {
 
 # A device goes on in a child, twice, while somebody writes to it
 t_live_snapshot() {
+	uml_is_enough
 	local writer
 	base
 	attach base.vhd

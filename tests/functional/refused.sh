@@ -189,6 +189,7 @@ t_held_by_qemu() {
 }
 
 t_devices_and_others() {
+	uml_is_enough
 	create --size 10M a.vhd
 	attach a.vhd
 	expect_fail 4 'not a VHD' vhdctl attach "$DEV"
@@ -271,6 +272,7 @@ t_detach_busy() {
 }
 
 t_create() {
+	uml_is_enough
 	expect_fail 1 'size' vhdctl create a.vhd
 	expect_fail 1 'size' vhdctl create --size 0 a.vhd
 	expect_fail 1 'size' vhdctl create --size -1 a.vhd

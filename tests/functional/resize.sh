@@ -198,6 +198,7 @@ differs_from_parent() {
 }
 
 t_refused() {
+	uml_is_enough
 	create --size 10M a.vhd
 	create --type diff --parent a.vhd b.vhd
 	attach a.vhd
