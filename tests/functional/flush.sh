@@ -136,7 +136,7 @@ slow_footer_always() {
 	for i in 1 2 3 4 5 6 7 8; do
 		# Size and last sector cannot be read at once: two of three will do
 		vhdread info a.vhd > info || vhdread info a.vhd > info || vhdread info a.vhd > info
-		dd if=a.vhd bs=512 skip=$(($(stat -c %s a.vhd) / 512 - 1)) count=1 iflag=direct status=none | grep -a -q conectix ||
+		dd if=a.vhd bs=512 skip=$(($(stat -c %s a.vhd) / 512 - 1)) count=1 iflag=direct status=none | grep -aq conectix ||
 			note "round $i: the file grew meanwhile"
 	done
 	wait $!

@@ -85,7 +85,7 @@ t_deferred() {
 	exec 9<>"$DEV"
 	vhdctl detach --deferred "$DEV"
 	[ -b "$DEV" ] || fail 'gone although open'
-	vhdctl list -n -O NAME,DEFERRED | grep -E -q '1|yes|true' || fail 'list does not tell of it'
+	vhdctl list -n -O NAME,DEFERRED | grep -Eq '1|yes|true' || fail 'list does not tell of it'
 	vhdio write "$DEV" 1 0 64
 	exec 9>&-
 	soon gone "$DEV"
