@@ -30,6 +30,8 @@ old_root() {
 t_dracut_goes_down() {
 	uml_is_enough
 	old_root
+	# As it is left when /run/initramfs has become the root
+	mkdir /vhd-host
 	echo hello > oldroot/file
 	! umount oldroot/run/initramfs/vhd-host 2>/dev/null || fail 'nothing is in use'
 	hook vhd-move.sh

@@ -3,13 +3,15 @@
 #
 # Called at the end of the system, before the old root is unmounted. The file
 # system of the image hangs below it and is in use by it: neither could go before
-# the other. So it gets another place, and the old one is given up.
+# the other. So it gets another place, and the old one is given up. /vhd-host is a
+# directory already, since /run/initramfs is the root now: that says nothing.
 [ -s /run/vhd/root ] || return 0
-vhd_hosts=''
+vhd_hosts='' vhd_moved=''
 while read -r _ dir _; do
-	case $dir in /vhd-host) ;; */vhd-host) vhd_hosts="$dir $vhd_hosts" ;; esac
+	case $dir in /vhd-host) vhd_moved=1 ;; */vhd-host) vhd_hosts="$dir $vhd_hosts" ;; esac
 done < /proc/mounts
 for dir in $vhd_hosts; do
-	[ -d /vhd-host ] || { mkdir /vhd-host && mount -o bind "$dir" /vhd-host; } || continue
+	[ -n "$vhd_moved" ] || { mkdir -p /vhd-host && mount -o bind "$dir" /vhd-host; } || continue
+	vhd_moved=1
 	umount -l "$dir"
 done
