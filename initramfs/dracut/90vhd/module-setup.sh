@@ -14,7 +14,7 @@ depends() { echo base rootfs-block shutdown; }
 installkernel() { hostonly='' instmods vhd ext4 exfat vfat ntfs3 xfs btrfs nls_utf8 nls_iso8859_1 nls_cp437 fuse; }
 
 install() {
-	inst_multiple vhdctl blkid modprobe grep cat mkdir mount umount
+	inst_multiple vhdctl blkid modprobe grep cat mkdir ln mount umount sync
 	inst_multiple -o ntfs-3g
 	inst_script /usr/lib/vhd/vhd-root /usr/lib/vhd/vhd-root
 	inst_rules 60-vhd.rules
