@@ -20,7 +20,7 @@ export VHD_BUILD = $(O)
 
 .PHONY: all tool module man install modules_install uninstall unused source_install \
 	dkms-install dkms-remove sign dist deb rpm test-packages test-boot demo test check \
-	check-uml test-kernels test-debug test-crash bench bench-quick coverage sim findings lint clean clean-cache help
+	check-uml test-kernels test-debug test-crash bench bench-quick bench-convert coverage sim findings lint clean clean-cache help
 
 all: tool module
 
@@ -35,6 +35,7 @@ help:
 	@echo 'make test-crash       power cuts, faults and pressure for two hours'
 	@echo 'make bench            the driver beside loop, qemu-nbd and a raw file (an hour)'
 	@echo 'make bench-quick      the same, five minutes, and has it become slower?'
+	@echo 'make bench-convert    vhdctl convert beside qemu-img convert, on this machine'
 	@echo 'make coverage         line coverage of the core by its unit tests'
 	@echo 'make sim              the crash simulator, for TIME= seconds from SEED='
 	@echo 'make fuzz             the fuzz targets (libFuzzer), TIME= seconds each'
@@ -208,6 +209,11 @@ bench-quick: tool
 	tests/bench/bench --quick
 	tests/bench/report $(O)/bench
 	tests/bench/compare Documentation/performance/6.1-deterministic.json $(O)/bench/6.1-deterministic.json
+
+bench-convert: tool
+	@tests/setup build test
+	tests/bench/convert > $(O)/convert.md
+	mv $(O)/convert.md Documentation/performance/
 
 coverage:
 	@tests/setup build unit
