@@ -28,7 +28,7 @@ help:
 	@echo 'make                  vhdctl, and vhd.ko if headers of KVER are there'
 	@echo 'make demo             a VHD made, used and read back in a small machine'
 	@echo 'make test             every test, on 6.1, 6.12, 7.3 and a debug kernel'
-	@echo 'make check            the tests that need no machine (2 minutes)'
+	@echo 'make check            the tests that need no machine (4 minutes the first time)'
 	@echo 'make check-uml        functional tests in User Mode Linux'
 	@echo 'make test-kernels     every functional test on each of 6.1, 6.12 and 7.3'
 	@echo 'make test-debug       functional tests on the two-CPU debug kernel'

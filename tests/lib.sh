@@ -53,11 +53,11 @@ run_cases() {
 	[ $# -gt 0 ] || mapfile -t cases < <(list_cases)
 	[ $# -eq 0 ] || cases=("$@")
 	elsewhere=()
-	is_uml || [ -n "${VHD_TEST_WHOLE:-}" ] || mapfile -t elsewhere < <(list_elsewhere)
+	runs_all || mapfile -t elsewhere < <(list_elsewhere)
 	for case in "${cases[@]}"; do
 		if [[ ! $ME.${case#*_} =~ ${VHD_TEST_FILTER:-} ]]; then continue; fi
 		if [[ " ${elsewhere[*]} " == *" $case "* ]]; then
-			echo "skip $ME.${case#*_}: is tested in User Mode Linux"
+			echo "skip $ME.${case#*_}: $in_uml"
 			continue
 		fi
 		run_case "$case" || bad=1
@@ -176,7 +176,9 @@ is_uml() { grep -q 'User Mode Linux' /proc/cpuinfo; }
 
 # Emulated, a case takes three times as long. What no kernel does otherwise is
 # tested in User Mode Linux only, which runs beside; make test-kernels: everywhere.
-uml_is_enough() { is_uml || [ -n "${VHD_TEST_WHOLE:-}" ] || skip 'is tested in User Mode Linux'; }
+in_uml='is tested in User Mode Linux'
+runs_all() { is_uml || [ -n "${VHD_TEST_WHOLE:-}" ]; }
+uml_is_enough() { runs_all || skip "$in_uml"; }
 # The same of what User Mode Linux cannot do
 newest_is_enough() { [[ $(uname -r) == 7.* ]] || [ -n "${VHD_TEST_WHOLE:-}" ] || skip 'is tested on 7.3'; }
 
