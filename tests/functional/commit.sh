@@ -507,6 +507,7 @@ seeds() { # DEVICE FIRST LAST
 # for neither, and tells the longest it waited
 t_pauses() {
 	local fio i line us=()
+	! is_uml || skip 'is measured where there are two processors'
 	requires fio
 	create --size 48M 0.vhd
 	attach 0.vhd
