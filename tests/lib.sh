@@ -92,7 +92,8 @@ run_case() {
 	124 | 137) echo "FAIL $name: timeout after $CASE_TIMEOUT s" ;;
 	*) echo "FAIL $name: $(grep -v '^+' "$log" | tail -n 1 | cut -c1-300)" ;;
 	esac
-	case $rc in 0 | 77) [ -z "${VHD_TEST_VERBOSE:-}" ] || sed 's/^/#   /' "$log" ;; *) tail -n 30 "$log" | sed 's/^/#   /' ;; esac
+	# A last line that was cut short is ended, or the next would be part of it
+	case $rc in 0 | 77) [ -z "${VHD_TEST_VERBOSE:-}" ] || sed 's/^/#   /;$a\' "$log" ;; *) tail -n 30 "$log" | sed 's/^/#   /;$a\' ;; esac
 	rm -f "$log"
 	[ $rc = 0 ] || [ $rc = 77 ]
 }
