@@ -51,7 +51,7 @@ help:
 	@echo 'make dkms-remove      away with that'
 	@echo 'make sign             sign vhd.ko with KEY= and CERT=, for Secure Boot'
 	@echo 'make test-packages    packages built and used in fresh Debian 12 and 13'
-	@echo 'make test-boot        a Debian in a VHD on ext4 and exFAT boots'
+	@echo 'make test-boot        a Debian in a VHD on ext4, exFAT, NTFS boots'
 	@echo 'make clean            remove $(O)'
 	@echo 'make clean-cache      remove the kernels in $(CACHE)'
 	@echo 'variables             O= KVER= KDIR= PREFIX= DESTDIR= KERNEL= (demo)'

@@ -11,7 +11,7 @@ check() {
 
 depends() { echo base rootfs-block shutdown; }
 
-installkernel() { hostonly='' instmods vhd ext4 exfat vfat ntfs3 xfs btrfs nls_utf8 nls_iso8859_1 nls_cp437 fuse; }
+installkernel() { hostonly='' instmods vhd ext4 exfat vfat ntfs3 ntfs xfs btrfs nls_utf8 nls_iso8859_1 nls_cp437 fuse; }
 
 install() {
 	inst_multiple vhdctl blkid modprobe grep cat mkdir ln mount umount sync
