@@ -148,6 +148,35 @@ t_tracepoints() {
 	detach
 }
 
+# The example for bpftrace does what the manual says, as it stands there
+t_bpftrace() {
+	local script block=0
+	requires bpftrace
+	events
+	[ -e /sys/kernel/btf/vmlinux ] || skip 'no BTF in this kernel'
+	script=$(sed -n "/# bpftrace -e '/,/'\$/p" "$GUIDE" | sed "1s/.* -e '//; \$s/'\$//")
+	[ -n "$script" ] || fail 'the manual has no example'
+	create --size 400M a.vhd
+	attach a.vhd
+	bpftrace -B none -e "$script tracepoint:vhd:vhd_commit { printf(\"seen\\n\"); }" > bpftrace.out 2>&1 &
+	cleanup_fn eval "kill -9 $! 2>/dev/null || true"
+	# It compiles first: commits of one block each, until it has seen one
+	until grep -q '^seen' bpftrace.out; do
+		kill -0 $! 2>/dev/null || fail "$(cat bpftrace.out)"
+		[ $block -lt 100 ] || fail "nothing seen: $(cat bpftrace.out)"
+		vhdio write "$DEV" 1 $((block * 4096)) 8 -d -f
+		block=$((block + 1))
+		sleep 1
+	done
+	kill -INT $!
+	wait $! || fail "$(cat bpftrace.out)"
+	note "$(cat bpftrace.out)"
+	grep -q "^@blocks\[${DEV#/dev/vhd}\]:" bpftrace.out || fail 'no histogram of this device'
+	grep -qE '^\[1\] +[1-9]' bpftrace.out || fail 'no commit of one block'
+	! grep -q 'error' bpftrace.out || fail 'errors where there were none'
+	detach
+}
+
 # --- Prometheus ---------------------------------------------------------------
 
 t_metrics() {
