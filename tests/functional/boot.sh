@@ -18,8 +18,9 @@ old_root() {
 	make_fs ext4 "$DEV"
 	mkdir oldroot
 	mount "$DEV" oldroot
-	mkdir -p oldroot/run
+	mkdir -p oldroot/run oldroot/dev
 	mount -t tmpfs tmpfs oldroot/run
+	mount -t tmpfs tmpfs oldroot/dev
 	mkdir -p oldroot/run/initramfs/vhd-host /run/vhd
 	mount --move $SMALL oldroot/run/initramfs/vhd-host
 	echo "$DEV" > /run/vhd/root
@@ -32,11 +33,14 @@ t_dracut_goes_down() {
 	old_root
 	# As it is left when /run/initramfs has become the root
 	mkdir /vhd-host
+	# As ntfs-3g has
+	exec 8> oldroot/dev/node
 	echo hello > oldroot/file
 	! umount oldroot/run/initramfs/vhd-host 2>/dev/null || fail 'nothing is in use'
 	hook vhd-move.sh
 	umount oldroot/run
 	umount oldroot
+	exec 8>&-
 	hook vhd-detach.sh
 	[ -z "$(compgen -G '/sys/block/vhd*')" ] || fail 'the image is still attached'
 	! mountpoint -q /vhd-host || fail 'what it lies on is still mounted'
