@@ -148,7 +148,8 @@ t_tracepoints() {
 	detach
 }
 
-# The example for bpftrace does what the manual says, as it stands there
+# The example for bpftrace does what the manual says, as it stands there. (User Mode
+# Linux has neither BPF programs on tracepoints nor perf events, which they need.)
 t_bpftrace() {
 	local script block=0
 	requires bpftrace
