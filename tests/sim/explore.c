@@ -135,6 +135,8 @@ static bool one_state(struct explorer *e, enum crash_mode mode, u32 nr)
 	e->s.tally.hollow_states += c->hollow;
 	if (c->resizing)
 		e->s.tally.in_resize[e->s.resize_kind]++;
+	if (e->s.mover.state != MOVER_IDLE)
+		e->s.tally.in_compaction++;
 	c->found = recovers && !c->hollow ? e->found : NULL;
 	ok = check_file(c, &e->state);
 	if (!ok)

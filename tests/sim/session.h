@@ -136,6 +136,7 @@ struct tally {
 	u64 resizes, failed_resizes, broken_resizes, moved_tables;
 	u64 compacts, dropped, moves, failed_moves, live_cuts;
 	u64 in_resize[NR_RESIZE_KINDS];
+	u64 in_compaction;
 };
 
 /**

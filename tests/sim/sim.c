@@ -13,6 +13,7 @@
  * struct options
  * @states, @seconds: stop after so many; 0: no bound
  * @resizes: programs with many; each kind must have been met by so many states
+ * @compactions: they must have been met by so many
  * @expect_failure: a mutated core: it is right that it fails
  */
 struct options {
@@ -22,6 +23,7 @@ struct options {
 	u32 seconds;
 	u32 shrink_seconds;
 	u64 resizes;
+	u64 compactions;
 	const struct layout *layout;
 	const char *replay;
 	bool expect_failure;
@@ -47,6 +49,7 @@ static const struct option long_options[] = {
 	{ "shrink", required_argument, NULL, 'k' },
 	{ "image", required_argument, NULL, 'i' },
 	{ "resizes", required_argument, NULL, 'z' },
+	{ "compactions", required_argument, NULL, 'Z' },
 	{ "replay", required_argument, NULL, 'r' },
 	{ "expect-failure", no_argument, NULL, 'x' },
 	{ "done-early", no_argument, NULL, 'd' },
@@ -74,6 +77,7 @@ static void usage(FILE *out)
 		"  --time SEC        stop after so long\n"
 		"  --image NAME      only on this image\n"
 		"  --resizes N       programs with many; fails unless N states are in each kind\n"
+		"  --compactions N   fails unless N states are in compactions\n"
 		"  --replay FILE     run the program in FILE, as a failure prints it\n"
 		"  --shrink SEC      take so long to shorten a program that fails (20)\n"
 		"  --print           print the program of --seed and end\n"
@@ -118,6 +122,9 @@ static void set_option(struct options *o, int c)
 		break;
 	case 'z':
 		o->resizes = strtoull(optarg, NULL, 0);
+		break;
+	case 'Z':
+		o->compactions = strtoull(optarg, NULL, 0);
 		break;
 	case 'r':
 		o->replay = optarg;
@@ -231,20 +238,20 @@ static void tell_resizes(const struct tally *t)
 }
 
 /* Has each kind been met often enough? */
-static bool resizes_met(const struct options *o, const struct tally *t)
+static bool all_met(const struct options *o, const struct tally *t)
 {
 	u32 i;
 
 	for (i = 0; i < NR_RESIZE_KINDS; i++)
 		if (t->in_resize[i] < o->resizes)
 			return false;
-	return true;
+	return t->in_compaction >= o->compactions;
 }
 
 static int finish(const struct options *o, struct explorer *e,
 		  struct program *p, int at, double seconds)
 {
-	bool met = o->expect_failure || resizes_met(o, &e->s.tally);
+	bool met = o->expect_failure || all_met(o, &e->s.tally);
 	bool ok = (at >= 0) == o->expect_failure && met;
 
 	printf("%s %s: %llu states, %llu recoveries, %llu steps, %.0f states/s%s\n",
@@ -256,6 +263,9 @@ static int finish(const struct options *o, struct explorer *e,
 		tell_tally(&e->s.tally);
 	if (!o->expect_failure && e->s.tally.resizes)
 		tell_resizes(&e->s.tally);
+	if (!o->expect_failure && e->s.tally.compacts)
+		printf("    states in compactions: %llu\n",
+		       (unsigned long long)e->s.tally.in_compaction);
 	if (ok && at >= 0)
 		printf("    seed %llu: %s\n", (unsigned long long)p->seed,
 		       e->s.why);
@@ -263,7 +273,7 @@ static int finish(const struct options *o, struct explorer *e,
 		tell_failure(o, e, p, at);
 	else if (!ok)
 		printf("    %s\n", met ? "not caught" :
-					"too few states in resizes of a kind");
+					"too few states in resizes or compactions");
 	return ok ? 0 : 1;
 }
 
