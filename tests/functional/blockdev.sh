@@ -388,6 +388,42 @@ t_repair() {
 	clean
 }
 
+# The same of a fixed image, which has one footer only, by lvextend; in front of it
+# and behind the disk may lie anything
+t_repair_fixed() {
+	uml_is_enough
+	lower 40
+	create --force --size 32M --type fixed "$LOWER"
+	attach "$LOWER"
+	vhdio write "$DEV" 5 0 65536 -b 64
+	detach
+	vhdio write "$LOWER" 99 65536 100
+	truncate -s 56M "$BACKING"
+	losetup -c "$LOWER"
+	expect_fail $BAD 'not a VHD' vhdctl attach "$LOWER"
+	expect_fail 1 'undo-file' vhdctl check --repair "$LOWER"
+	vhdctl check --repair --undo-file=undo "$LOWER" >/dev/null
+	clean
+	vhdctl check --undo undo --force "$LOWER"
+	expect_fail $BAD 'not a VHD' vhdctl attach "$LOWER"
+	rm undo
+	vhdctl check --repair --undo-file=undo "$LOWER" >/dev/null
+	attach "$LOWER"
+	vhdio verify "$DEV" 5 0 65536 -b 64
+	vhdctl resize "$DEV" 55M
+	vhdio verify "$DEV" 5 0 65536 -b 64
+	zeros 65536 47104
+	vhdio write "$DEV" 6 65536 47104 -b 64
+	detach
+	clean
+	# What was added holds what somebody left there: nobody knows then
+	truncate -s 72M "$BACKING"
+	losetup -c "$LOWER"
+	vhdio write "$LOWER" 99 130000 17000
+	rm undo
+	unchanged "$LOWER" -- expect_fail 2 'no-footer' vhdctl check --repair --undo-file=undo "$LOWER"
+}
+
 slow_fio() {
 	requires fio
 	lower 160

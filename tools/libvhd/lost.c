@@ -62,9 +62,10 @@ static int last_data(int fd, u64 size, u64 *last)
 	return err;
 }
 
-int vhd_lost_footer(int fd, u64 size, u64 *pos)
+int vhd_lost_footer(int fd, u64 size, bool device, u64 *pos)
 {
 	struct vhd_footer f;
+	u64 disk;
 	int err;
 
 	err = last_data(fd, size, pos);
@@ -74,9 +75,10 @@ int vhd_lost_footer(int fd, u64 size, u64 *pos)
 		err = vhd_pread(fd, &f, sizeof(f), *pos);
 	if (err)
 		return err;
+	disk = be64_to_cpu(f.current_size);
 	if (!vhd_footer_valid(&f) ||
 	    f.disk_type != cpu_to_be32(VHD_TYPE_FIXED) ||
-	    be64_to_cpu(f.current_size) != *pos)
+	    (device ? disk > *pos : disk != *pos))
 		return -ENODATA;
 	return 0;
 }

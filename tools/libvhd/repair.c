@@ -43,7 +43,7 @@
 
 static const struct vhd_repair_info repairs[VHD_NR_FINDINGS] = {
 	R(NO_FOOTER, FOOTER, false,
-	  "finds the footer of a fixed image that a resize was making larger, and cuts off the zeros behind it"),
+	  "finds the footer of a fixed image that a resize was making larger, and cuts off the zeros behind it; on a device that has become larger, puts it to the end"),
 	R(TAIL_BAD, FOOTER, false, "writes the footer from its copy"),
 	R(TAIL_CHECKSUM_ZERO, FOOTER, false, "writes the footer from its copy"),
 	R(HEAD_BAD, FOOTER, false, "writes the copy from the footer"),
@@ -353,18 +353,12 @@ static int mend_footer(struct vhd_repair *r, int looked)
 	return err ? err : mend_head_footer(r, &f);
 }
 
-/*
- * A fixed image was being made larger: there was no other footer yet.  What is
- * cut off is zeros, so that to undo it the size is enough.
- */
-static int find_footer(struct vhd_repair *r)
+/* What is cut off is zeros, so that to undo it the size is enough. */
+static int cut_zeros(struct vhd_repair *r, u64 pos)
 {
-	u64 size = r->file->size, pos;
+	u64 size = r->file->size;
 	int err;
 
-	err = vhd_lost_footer(r->file->fd, size, &pos);
-	if (err)
-		return err == -ENODATA ? 0 : err;
 	told(r, "end of the file, behind the footer that is left", pos);
 	pos += VHD_SECTOR_SIZE;
 	err = vhd_undo_save(&r->undo, pos, min_t(u64, size - pos,
@@ -372,6 +366,38 @@ static int find_footer(struct vhd_repair *r)
 	if (!err)
 		err = vhd_undo_sync(&r->undo);
 	return err ? err : cut(r, pos);
+}
+
+/* A device is not cut; what lies in between may be anything. */
+static int copy_to_end(struct vhd_repair *r, u64 from)
+{
+	struct vhd_footer f;
+	u64 tail;
+	int err;
+
+	err = vhd_fd_tail(r->file->fd, &tail);
+	if (!err)
+		err = vhd_pread(r->file->fd, &f, sizeof(f), from);
+	if (err)
+		return err;
+	told(r, "footer at the end of the device", tail);
+	return replace(r, &f, sizeof(f), tail);
+}
+
+/*
+ * A fixed image, or its device, was being made larger: there was no other
+ * footer yet.
+ */
+static int find_footer(struct vhd_repair *r)
+{
+	bool device = S_ISBLK(r->file->mode);
+	u64 pos;
+	int err;
+
+	err = vhd_lost_footer(r->file->fd, r->file->size, device, &pos);
+	if (err)
+		return err == -ENODATA ? 0 : err;
+	return device ? copy_to_end(r, pos) : cut_zeros(r, pos);
 }
 
 static int mend_lost_footer(struct vhd_repair *r)
