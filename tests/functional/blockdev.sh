@@ -424,6 +424,70 @@ t_repair_fixed() {
 	unchanged "$LOWER" -- expect_fail 2 'no-footer' vhdctl check --repair --undo-file=undo "$LOWER"
 }
 
+# Nothing is cut: what the blocks leave at the end is free for new ones
+t_compact() {
+	uml_is_enough
+	local b
+	lower 48
+	create --force --block-size 512K --size 32M "$LOWER"
+	attach "$LOWER"
+	vhdio write "$DEV" 5 0 65536 -b 256 -d -f
+	# Every second block away, two that are left are zeros
+	for ((b = 0; b < 64; b += 2)); do blkdiscard -o $((b * 524288)) -l 524288 "$DEV"; done
+	dd if=/dev/zero of="$DEV" bs=512K seek=1 count=1 conv=notrunc oflag=direct status=none
+	dd if=/dev/zero of="$DEV" bs=512K seek=33 count=1 conv=notrunc oflag=direct status=none
+	sync "$DEV"
+	dd if="$DEV" of=model bs=1M iflag=direct status=none
+	[ "$(counter allocated)" = 32 ] || fail "$(counter allocated) blocks"
+	vhdctl compact -q --zero "$DEV"
+	[ "$(counter allocated)" = 30 ] || fail "$(counter allocated) blocks, expected 30"
+	[ "$(counter moves)" -ge 10 ] || fail "$(counter moves) blocks were moved"
+	[ "$(counter file_size)" = "$(device_bytes "$LOWER")" ] || fail "file_size is $(counter file_size)"
+	cmp "$DEV" model
+	# New blocks go where others have been: only zeros show around them
+	for ((b = 0; b < 64; b += 2)); do vhdio write "$DEV" $((20 + b)) $((b * 1024 + 100)) 8 -d; done
+	for ((b = 0; b < 64; b += 2)); do
+		vhdio verify "$DEV" $((20 + b)) $((b * 1024 + 100)) 8
+		zeros $((b * 1024)) 100
+		zeros $((b * 1024 + 108)) 916
+	done
+	dd if="$DEV" of=model bs=1M iflag=direct status=none
+	detach
+	clean
+	extracted copy.vhd
+	vhdread raw copy.vhd copy.raw
+	cmp copy.raw model
+	attach "$LOWER"
+	cmp "$DEV" model
+	detach
+}
+
+# A child in a file, and merged again into the device, in use
+t_snapshot_and_commit() {
+	uml_is_enough
+	lower 48
+	create --force --size 32M "$LOWER"
+	attach "$LOWER"
+	vhdio write "$DEV" 5 0 20000 -b 64 -d
+	expect_fail 5 '' vhdctl snapshot "$DEV" "$LOWER"
+	vhdctl snapshot "$DEV" kid.vhd
+	vhdio write "$DEV" 6 10000 20000 -b 64 -d -f
+	vhdio verify "$DEV" 5 0 10000 -b 64
+	vhdctl commit "$DEV"
+	vhdio verify "$DEV" 5 0 10000 -b 64
+	vhdio verify "$DEV" 6 10000 20000 -b 64
+	zeros 30000 35536
+	[ ! -e kid.vhd ] || fail 'what was merged is there still'
+	vhdio write "$DEV" 7 60000 100 -d -f
+	detach
+	clean
+	attach "$LOWER"
+	vhdio verify "$DEV" 5 0 10000 -b 64
+	vhdio verify "$DEV" 6 10000 20000 -b 64
+	vhdio verify "$DEV" 7 60000 100
+	detach
+}
+
 slow_fio() {
 	requires fio
 	lower 160
