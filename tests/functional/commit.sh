@@ -3,6 +3,7 @@
 #
 # Live commit: a device's image merged into its parent while it is in use.
 . "${0%/*}/../lib.sh"
+. "$TESTS/cuts.sh"
 
 attr() { cat "/sys/block/${DEV#/dev/}/vhd/$1"; }
 
@@ -404,31 +405,14 @@ t_alone() {
 # as it is at a moment, mounted elsewhere, shows all that was flushed before.
 # VHD_TEST_ROUNDS: how many; from three on each cuts in both
 t_power_cuts() {
-	local disk=${VHD_TEST_SMALL:-/dev/vdb} rounds=${VHD_TEST_ROUNDS:-2} round writer image i
+	local rounds=${VHD_TEST_ROUNDS:-2} round i
 	uml_is_enough
-	requires_dm snapshot
-	[ -b "$disk" ] || skip "no small disk $disk"
-	disk=$(realpath "$disk") SECTORS=122880
-	dmsetup create --noudevsync vhdtest_b --table "0 $SECTORS linear $disk 0"
-	dmsetup create --noudevsync vhdtest_c --table "0 65536 linear $disk $SECTORS"
-	dmsetup create --noudevsync vhdtest --table "0 $SECTORS linear $disk 0"
-	dmsetup mknodes
-	small_fs ext4 60 /dev/mapper/vhdtest
+	cut_fs 60
 	cd $SMALL
 	create --size 16M base.vhd
 	attach base.vhd
 	vhdio write "$DEV" 1 0 32768 -b 256 -f
-	mkdir "$W/cut"
-	echo 1 > "$W/begun"
-	echo 1 > "$W/done"
-	(for ((n = 2; ; n++)); do
-		echo $n > "$W/begun.new"
-		mv "$W/begun.new" "$W/begun"
-		vhdio write "$DEV" $n 20000 1200 -b 16 -t 2 -r -d -f
-		echo $n > "$W/done.new"
-		mv "$W/done.new" "$W/done"
-	done) 2>/dev/null & writer=$!
-	cleanup_fn kill $writer
+	writer_begin "$DEV" 20000 1200 -b 16
 	for ((round = 1; round <= rounds; round++)); do
 		STAMP=$((1000 + round))
 		arm
@@ -445,8 +429,7 @@ t_power_cuts() {
 		power_cut $STAMP
 		wait $i
 	done
-	kill $writer
-	wait $writer 2>/dev/null || true
+	writer_end
 	echo "power cuts: $CUTS, $CUT_IN_KID of them found the child, $CUT_MERGING while it was being merged" >&3
 	cd "$W"
 	detach_soon
@@ -458,26 +441,11 @@ wait_merging() { # PID of the commit, which may be too fast
 	while kill -0 "$1" 2>/dev/null && [ "$(attr state)" != merging ]; do :; done
 }
 
-table() { dmsetup load vhdtest --table "$1"; }
-suspend() { dmsetup suspend --noudevsync --nolockfs --noflush vhdtest; }
-resume() { dmsetup resume --noudevsync vhdtest; }
-
-# All that can be done before the moment
-arm() {
-	dd if=/dev/zero of=/dev/mapper/vhdtest_c bs=4k count=1 oflag=direct status=none
-	table "0 $SECTORS snapshot-origin /dev/mapper/vhdtest_b"
-}
+at_cut() { [ "$(attr state)" != merging ] || CUT_MERGING=$((CUT_MERGING + 1)); }
 
 power_cut() { # STAMP that the region written before has
-	local first last dev image
-	read -r first < "$W/done"
-	[ "$(attr state)" != merging ] || CUT_MERGING=$((CUT_MERGING + 1))
-	suspend
-	dmsetup create --noudevsync vhdtest_a --table "0 $SECTORS snapshot /dev/mapper/vhdtest_b /dev/mapper/vhdtest_c N 8"
-	resume
-	read -r last < "$W/begun"
-	dmsetup mknodes vhdtest_a
-	mount /dev/mapper/vhdtest_a "$W/cut"
+	local dev image
+	cut
 	image=$W/cut/kid.vhd
 	dev=$(vhdctl attach "$image" 2>/dev/null) || { image=$W/cut/base.vhd; dev=$(vhdctl attach "$image"); }
 	[[ $image != *kid* ]] || CUT_IN_KID=$((CUT_IN_KID + 1))
@@ -485,22 +453,10 @@ power_cut() { # STAMP that the region written before has
 	[ "$1" = 1000 ] || vhdio verify "$dev" "$1" 100 12000 -b 100
 	vhdio verify "$dev" 1 12100 7900 -b 100
 	vhdio verify "$dev" 1 21200 11500 -b 100
-	seeds "$dev" "$first" "$last"
+	written "$dev"
 	vhdctl detach --wait=10 "$dev"
 	vhdctl check --chain "$image" >&2 || [ $? = 3 ] || fail "$image after a power cut"
-	umount "$W/cut"
-	dmsetup remove --noudevsync --retry vhdtest_a
-	suspend
-	table "0 $SECTORS linear $disk 0"
-	resume
-}
-
-# Each sector of the writer's region was written by it, and not before FIRST
-seeds() { # DEVICE FIRST LAST
-	dd if="$1" bs=512 skip=20000 count=1200 status=none | od -An -v -t u8 -w512 | awk -v first="$2" -v last="$3" '
-		{ seed = int($1 / 281474976710656) }
-		seed < first || seed > last { print "sector " 19999 + NR ": seed " seed ", expected " first " to " last; bad++ }
-		END { exit bad > 0 }' || fail 'flushed data are lost'
+	uncut
 }
 
 # Users of a device hardly notice a snapshot, nor the end of a commit: fio waits

@@ -4,6 +4,7 @@
 # Compacting a device in use: the file is as small as what it holds, the disk
 # shows the same at every moment, and whatever ends it, the image is sound.
 . "${0%/*}/../lib.sh"
+. "$TESTS/cuts.sh"
 
 attr() { cat "/sys/block/${DEV##*/}/vhd/$1"; }
 compact() { vhdctl compact -q "$@" "$DEV"; }
@@ -413,6 +414,95 @@ writes() { # TARGET
 	dmsetup suspend --noudevsync --nolockfs --noflush vhdtest
 	dmsetup load vhdtest --table "0 $sectors $1"
 	dmsetup resume --noudevsync vhdtest
+}
+
+# Power cuts while blocks move, under a writer that flushes: the disk below as it is
+# at a moment, mounted elsewhere, shows what was flushed and all that was there
+# before, no block is lost, and another run ends what was begun. The writer has
+# the even blocks, of the odd ones half are discarded; next time it is the other
+# way round, so what is moved is now the writer's, now at rest.
+# VHD_TEST_ROUNDS: how many
+t_power_cuts() {
+	local rounds=${VHD_TEST_ROUNDS:-2} round b pid gone
+	uml_is_enough
+	NR=32
+	cut_fs 60
+	first
+	cd $SMALL
+	create --block-size 512K --size $((NR / 2))M a.vhd
+	attach a.vhd
+	truncate -s $((NR / 2))M "$W/model"
+	put 2000 0 $((NR * BLK)) -b 512
+	for ((round = 1; round <= rounds; round++)); do
+		mapfile -t gone < <(for ((b = round % 2; b < NR; b += 2)); do echo "$RANDOM $b"; done | sort -n | awk 'NR % 2 { print $2 }')
+		for b in "${gone[@]}"; do
+			discard "$b"
+			fallocate -p -o $((b * BLK * 512)) -l $((BLK * 512)) "$W/model"
+		done
+		# Some of the rest is zeros, and goes with --zero
+		for ((b = 1; b < 4; b++)); do put 0 $((((round % 2) + b * 8) * BLK)) $BLK -b 512; done
+		sync "$DEV"
+		writer_begin "$DEV" $(((round + 1) % 2 * BLK + 300)) $((NR * BLK - 2 * BLK + 64)) -b 64 -p $((2 * BLK))
+		arm
+		MOVED=$(attr moves)
+		# shellcheck disable=SC2046
+		vhdctl compact -q --rate $((4 << round % 4))M $([ $((round % 3)) = 0 ] || echo --zero) "$DEV" & pid=$!
+		wait_compacting $pid $((MOVED + RANDOM % 6))
+		sleep "0.0$((RANDOM % 10))"
+		power_cut
+		wait $pid
+		writer_end
+		put 1000 "${WRITER_REGION[@]}"
+		# New at the end of the file, and the next time the writer's
+		for b in "${gone[@]}"; do put $((2000 + round)) $((b * BLK)) $BLK -b 512; done
+		# Of many rounds somebody may not want to see the end
+		[ $((round % 5)) != 0 ] && [ "$round" != "$rounds" ] ||
+			echo "power cuts: $CUTS, $CUT_COMPACTING of them during a compaction, which had moved$MOVES blocks; in all $(attr moves) were" >&3
+	done
+	cd "$W"
+	detach_soon
+	sound $SMALL/a.vhd
+}
+CUTS=0 CUT_COMPACTING=0 MOVES=''
+
+# put SEED FIRST COUNT [VHDIO-OPTION]...: on the disk, and in what it shall show
+put() { local f; for f in "$DEV" "$W/model"; do vhdio write "$f" "$@" >/dev/null; done; }
+
+wait_compacting() { # PID of the compaction, which may be too fast, and MOVES
+	local state='' moves=0 sys=/sys/block/${DEV##*/}/vhd
+	while kill -0 "$1" 2>/dev/null && { [ "$state" != compacting ] || [ "$moves" -lt "$2" ]; }; do
+		read -r state < "$sys/state"
+		read -r moves < "$sys/moves"
+	done
+}
+
+at_cut() {
+	CUTS=$((CUTS + 1))
+	[ "$(attr state)" != compacting ] || CUT_COMPACTING=$((CUT_COMPACTING + 1)) MOVES+=" $(($(attr moves) - MOVED))"
+}
+
+power_cut() {
+	local DEV=$DEV
+	cut
+	vhdctl check "$W/cut/a.vhd" >&2 || [ $? = 3 ] || fail 'the image after a power cut'
+	DEV=$(vhdctl attach "$W/cut/a.vhd")
+	written "$DEV"
+	shows_model
+	vhdctl compact -q --zero "$DEV"
+	is_smallest "$W/cut/a.vhd" "$(attr allocated)"
+	shows_model
+	vhdctl detach --wait=10 "$DEV"
+	vhdctl check -q "$W/cut/a.vhd" || fail 'the image after a power cut and a compaction'
+	uncut
+}
+
+# But for what the writer has written, which was looked at
+shows_model() {
+	cp "$W/model" "$W/want"
+	cat "$DEV" > "$W/found"
+	vhdio write "$W/want" 1 "${WRITER_REGION[@]}" >/dev/null
+	vhdio write "$W/found" 1 "${WRITER_REGION[@]}" >/dev/null
+	cmp "$W/want" "$W/found" || fail 'the disk shows something else after a power cut'
 }
 
 t_refused() {
