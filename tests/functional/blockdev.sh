@@ -494,7 +494,7 @@ slow_fio() {
 	create --size 128M --force "$LOWER"
 	attach "$LOWER"
 	fio --eta=never --output=fio.out --name=storm --filename="$DEV" --ioengine=libaio --direct=1 --iodepth=32 \
-		--rw=randwrite --bssplit=512/20:4k/30:12k/20:64k/30 --random_generator=tausworthe --size=60m --offset_increment=60m \
+		--rw=randwrite --bssplit=512/20:4k/30:12k/20:64k/30 --random_generator=tausworthe --size=24m --offset_increment=60m \
 		--numjobs=2 --thread --verify=crc32c --verify_fatal=1 --do_verify=1 || fail "fio: $(tail -n 5 fio.out)"
 	dd if="$DEV" of=copy.raw bs=1M iflag=direct status=none
 	detach
