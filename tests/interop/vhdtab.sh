@@ -41,7 +41,7 @@ t_generator() {
 t_arguments() {
 	local word
 	vhdctl attach --help > help
-	for word in read-only name parent parent-dir direct-io size-rule sector-size no-partscan; do
+	for word in read-only name parent parent-dir direct-io fast-lane size-rule sector-size no-partscan; do
 		grep -q -- "--$word" help || fail "vhdctl attach has no --$word"
 	done
 }

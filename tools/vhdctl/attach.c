@@ -24,6 +24,7 @@ enum {
 	OPT_DIRECT_IO,
 	OPT_AUTOCLEAR,
 	OPT_DISCARD,
+	OPT_FAST_LANE,
 	OPT_SIZE_RULE,
 	OPT_FORCE,
 	OPT_NO_SETTLE,
@@ -40,6 +41,7 @@ static const struct option options[] = {
 	{ "direct-io", required_argument, NULL, OPT_DIRECT_IO },
 	{ "autoclear", no_argument, NULL, OPT_AUTOCLEAR },
 	{ "discard", required_argument, NULL, OPT_DISCARD },
+	{ "fast-lane", required_argument, NULL, OPT_FAST_LANE },
 	{ "size-rule", required_argument, NULL, OPT_SIZE_RULE },
 	{ "force", no_argument, NULL, OPT_FORCE },
 	PARENT_OPTIONS
@@ -65,6 +67,10 @@ static const char help[] =
 	"     --discard=on|off        on (default): discards return space to the\n"
 	"                             image's file system, where it can punch\n"
 	"                             holes; off: they are refused\n"
+	"     --fast-lane=auto|on|off let requests go straight to the disk that the\n"
+	"                             image is, or that its file system (XFS) is\n"
+	"                             on; auto: where it is possible; on: or fail;\n"
+	"                             off (default): never\n"
 	"     --size-rule exact|chs   chs: the size is that of the geometry, for\n"
 	"                             images of old Virtual PC\n"
 	"     --force                 although a saved state depends on the\n"
@@ -121,6 +127,16 @@ static void direct_io_option(struct wish *w, const char *arg)
 	w->args.flags |= flags[parse_choice("--direct-io", arg, words)];
 }
 
+static void fast_lane_option(struct wish *w, const char *arg)
+{
+	static const char *const words[] = { "auto", "on", "off", NULL };
+	static const u32 flags[] = { VHD_ATTACH_FAST_LANE,
+				     VHD_ATTACH_FAST_LANE_ON, 0 };
+
+	w->args.flags &= ~(VHD_ATTACH_FAST_LANE | VHD_ATTACH_FAST_LANE_ON);
+	w->args.flags |= flags[parse_choice("--fast-lane", arg, words)];
+}
+
 static int one_option(struct wish *w, int c)
 {
 	static const char *const sectors[] = { "512", "4096", NULL };
@@ -153,6 +169,9 @@ static int one_option(struct wish *w, int c)
 		w->args.flags &= ~VHD_ATTACH_NO_DISCARD;
 		if (parse_choice("--discard", optarg, switches))
 			w->args.flags |= VHD_ATTACH_NO_DISCARD;
+		break;
+	case OPT_FAST_LANE:
+		fast_lane_option(w, optarg);
 		break;
 	case OPT_SIZE_RULE:
 		w->args.flags &= ~VHD_ATTACH_SIZE_CHS;
@@ -274,6 +293,10 @@ static int attach_error(const struct vhd_file *f, const struct wish *w, int err)
 		error_msg(f->path, "the driver is older than vhdctl and does not know an option");
 		return VHDCTL_BAD;
 	case -EOPNOTSUPP:
+		if (w->args.flags & VHD_ATTACH_FAST_LANE_ON) {
+			error_msg(f->path, "cannot have a fast lane; the kernel log has the reason");
+			return VHDCTL_BAD;
+		}
 		error_msg(f->path, "direct I/O is not possible on its file system");
 		return VHDCTL_BAD;
 	default:
@@ -305,6 +328,8 @@ static int attach(struct wish *w, struct vhd_layers *c, int control)
 		fds[i] = c->layers[i]->fd;
 	w->args.fds = (uintptr_t)fds;
 	w->args.nr_layers = c->nr;
+	if (w->args.flags & (VHD_ATTACH_FAST_LANE | VHD_ATTACH_FAST_LANE_ON))
+		keep_in_place(c->layers[0]->fd);
 	if (ioctl(control, VHD_IOC_ATTACH, &w->args))
 		return attach_error(c->layers[0], w, -errno);
 	d.index = w->args.index;

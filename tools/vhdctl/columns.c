@@ -59,6 +59,8 @@ static const struct column columns[] = {
 	{ "PARENT", COLUMN_ID, 36, "vhd/parent_uuid", false,
 	  "id of the parent image" },
 	{ "UUID", COLUMN_ID, 36, "vhd/uuid", false, "id of the image" },
+	{ "FAST-LANE", COLUMN_TEXT, 6, "vhd/fast_lane", false,
+	  "off, open or closed: requests go past the file system" },
 	{ "AUTOCLEAR", COLUMN_BOOL, 1, "vhd/autoclear", false,
 	  "detaches when nobody uses it any more" },
 	{ "DEFERRED", COLUMN_BOOL, 1, "vhd/deferred", false,

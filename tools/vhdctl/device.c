@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include <linux/fs.h>
 
 #include "device.h"
 
@@ -259,4 +262,28 @@ int device_numbers(const struct device *d, dev_t **devs)
 	if (dir)
 		closedir(dir);
 	return n;
+}
+
+void keep_in_place(int fd)
+{
+	struct fsxattr attr;
+	struct stat st;
+
+	/* Of a block device that would be its node's. */
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+		return;
+	if (ioctl(fd, FS_IOC_FSGETXATTR, &attr) ||
+	    attr.fsx_xflags & FS_XFLAG_NODEFRAG)
+		return;
+	attr.fsx_xflags |= FS_XFLAG_NODEFRAG;
+	ioctl(fd, FS_IOC_FSSETXATTR, &attr);
+}
+
+void device_keep_in_place(const struct device *d, int fd)
+{
+	char state[16];
+
+	if (!device_attr(d, "vhd/fast_lane", state, sizeof(state)) &&
+	    strcmp(state, "off"))
+		keep_in_place(fd);
 }

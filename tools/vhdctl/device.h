@@ -54,6 +54,16 @@ u64 device_number(const struct device *d, const char *attr);
  */
 int device_numbers(const struct device *d, dev_t **devs);
 
+/*
+ * keep_in_place - let nobody defragment an image that is to have a fast lane
+ * That moves blocks, and not every way of doing so asks the driver first.  What
+ * cannot be done here the driver misses, and says so.
+ */
+void keep_in_place(int fd);
+
+/** device_keep_in_place - the same of a file that the device will go on in */
+void device_keep_in_place(const struct device *d, int fd);
+
 /**
  * control_open - open /dev/vhd-control, loading the module if need be
  * Return: a descriptor, or -1 after a message, with the exit code in @code.

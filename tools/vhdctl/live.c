@@ -210,6 +210,7 @@ static int merge(const struct device *d, const struct vhd_layers *c)
 	control = control_open(&code);
 	if (control < 0)
 		return code;
+	device_keep_in_place(d, parent->fd);
 	err = commit_ioctl(d, control, parent->fd, &pause_ns);
 	close(control);
 	if (err)

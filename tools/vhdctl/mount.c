@@ -82,6 +82,7 @@ static const char help[] =
 	"                             fstype=FS, parent=FILE, parent-dir=DIR,\n"
 	"                             ignore-parent-id, overlay[=FILE],\n"
 	"                             direct-io=auto|on|off,\n"
+	"                             fast-lane=auto|on|off,\n"
 	"                             size-rule=exact|chs, sector-size=512|4096\n"
 	"                             and what the file system takes\n"
 	" -r, --read-only             never write to the image\n";
@@ -96,7 +97,7 @@ static void add_word(struct words *w, char *word)
 
 /* Options of "attach" that go by the same name */
 static const char *const attach_options[] = {
-	"direct-io", "ignore-parent-id", "overlay", "parent", "parent-dir",
+	"direct-io", "fast-lane", "ignore-parent-id", "overlay", "parent", "parent-dir",
 	"size-rule", "sector-size",
 };
 

@@ -136,6 +136,8 @@ static int switch_device(const struct device *d, const char *child,
 	if (!code)
 		control = control_open(&code);
 	args.child_fd = f.fd;
+	if (!code)
+		device_keep_in_place(d, f.fd);
 	if (control >= 0) {
 		err = ioctl(control, VHD_IOC_SNAPSHOT, &args) ? -errno : 0;
 		if (err)

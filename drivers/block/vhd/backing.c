@@ -178,6 +178,7 @@ static void vhd_backing_find_dio(struct vhd_backing *b)
 
 void vhd_backing_close(struct vhd_backing *b)
 {
+	vhd_lane_destroy(b);
 	if (b->hold)
 		vhd_bdev_release(b->hold);
 	vhd_unclaim_inode(b->claim, b->use);
@@ -192,6 +193,7 @@ bool vhd_backing_same(const struct vhd_backing *b, struct file *file)
 
 void vhd_backing_demote(struct vhd_backing *b)
 {
+	vhd_lane_destroy(b);
 	mutex_lock(&vhd_claims_mutex);
 	b->claim->users[b->use]--;
 	b->use = VHD_USE_PARENT;
@@ -251,6 +253,21 @@ void vhd_backing_end_write(struct kiocb *iocb)
 		kiocb_end_write(iocb);
 }
 
+static ssize_t vhd_backing_write_iter(struct vhd_backing *b,
+				      struct kiocb *iocb, struct iov_iter *iter)
+{
+	struct vhd_lane_own own;
+	ssize_t ret;
+
+	if (likely(!READ_ONCE(b->lane)))
+		return b->file->f_op->write_iter(iocb, iter);
+	/* Behind the end: the page at the end is written, too. */
+	vhd_lane_own_begin(b, &own, vhd_backing_size(b), iocb->ki_pos);
+	ret = b->file->f_op->write_iter(iocb, iter);
+	vhd_lane_own_end(&own);
+	return ret;
+}
+
 void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
 			struct iov_iter *iter, bool write)
 {
@@ -262,7 +279,7 @@ void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
 	if (!b->dio)
 		iocb->ki_complete = NULL;
 	if (write)
-		ret = b->file->f_op->write_iter(iocb, iter);
+		ret = vhd_backing_write_iter(b, iocb, iter);
 	else
 		ret = b->file->f_op->read_iter(iocb, iter);
 	if (ret != -EIOCBQUEUED)
@@ -344,8 +361,28 @@ static void vhd_backing_probe_dio(struct vhd_backing *b)
 static int vhd_backing_fallocate(struct vhd_backing *b, int mode, loff_t pos,
 				 loff_t len)
 {
+	/* To reserve space is the only thing that moves none. */
+	loff_t end = mode == FALLOC_FL_KEEP_SIZE ? pos : pos + len;
+	struct vhd_lane_own own;
+	int ret;
+
+	vhd_lane_own_begin(b, &own, pos, end);
 	/* It takes the freeze protection itself. */
-	return vfs_fallocate(b->file, mode, pos, len);
+	ret = vfs_fallocate(b->file, mode, pos, len);
+	vhd_lane_own_end(&own);
+	return ret;
+}
+
+static int vhd_backing_truncate(struct vhd_backing *b, loff_t size)
+{
+	struct vhd_lane_own own;
+	int ret;
+
+	/* When it grows, the page at the former end is written. */
+	vhd_lane_own_begin(b, &own, min(size, vhd_backing_size(b)), S64_MAX);
+	ret = vfs_truncate(&b->file->f_path, size);
+	vhd_lane_own_end(&own);
+	return ret;
 }
 
 /* Pages of zeros written at a time. */
@@ -611,8 +648,9 @@ static int vhd_backing_step(struct vhd_backing *b, struct vhd_io *io,
 		return vhd_backing_fallocate(b, FALLOC_FL_KEEP_SIZE, io->pos,
 					     io->len);
 	case VHD_IO_TRUNCATE:
-		return vfs_truncate(&b->file->f_path, io->pos);
+		return vhd_backing_truncate(b, io->pos);
 	case VHD_IO_FLUSH:
+		vhd_lane_touch(b);
 		return vfs_fsync(b->file, 1);
 	case VHD_IO_SEEK:
 		vhd_backing_seek(b, io->buf);

@@ -9,11 +9,22 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/exportfs.h>
+#include <linux/fileattr.h>
+#include <linux/fs.h>
+#include <linux/iomap.h>
 #include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 #include <linux/version.h>
 
 #define VHD_KERNEL(a, b) (KERNEL_VERSION(a, b, 0) <= LINUX_VERSION_CODE)
+
+#if VHD_KERNEL(6, 3)
+#include <linux/filelock.h>
+#endif
+#if VHD_KERNEL(7, 2)
+#include <linux/exportfs_block.h>
+#endif
 
 /* 6.5: block devices are opened with blk_mode_t, operations take the disk. */
 #if VHD_KERNEL(6, 5)
@@ -255,5 +266,101 @@ static inline struct gendisk *vhd_alloc_disk(struct blk_mq_tag_set *set,
 	return disk;
 }
 #endif
+
+/* 6.9: a lease is no longer one of the locks. */
+#if VHD_KERNEL(6, 9)
+#define vhd_file_lease file_lease
+#define vhd_lease_operations lease_manager_operations
+#define vhd_lease_free(lease) locks_free_lease(lease)
+#define vhd_lease_owner(lease) ((lease)->c.flc_owner)
+#else
+#define vhd_file_lease file_lock
+#define vhd_lease_operations lock_manager_operations
+#define vhd_lease_free(lease) locks_free_lock(lease)
+#define vhd_lease_owner(lease) ((lease)->fl_owner)
+#endif
+
+/* 7.0: the lease's owner is asked about others who have the file open. */
+#if VHD_KERNEL(7, 0)
+#define VHD_LEASE_OPEN_CONFLICT
+#endif
+
+/* A lease to be set: FL_LAYOUT or FL_DELEG; or NULL. */
+static inline struct vhd_file_lease *
+vhd_lease_alloc(struct file *file, unsigned int flags,
+		const struct vhd_lease_operations *ops, void *owner)
+{
+#if VHD_KERNEL(6, 9)
+	struct file_lease *lease = locks_alloc_lease();
+
+	if (!lease)
+		return NULL;
+	locks_init_lease(lease);
+	lease->c.flc_flags = flags;
+	lease->c.flc_type = F_RDLCK;
+	lease->c.flc_owner = owner;
+	lease->c.flc_file = file;
+#else
+	struct file_lock *lease = locks_alloc_lock();
+
+	if (!lease)
+		return NULL;
+	locks_init_lock(lease);
+	lease->fl_flags = flags;
+	lease->fl_type = F_RDLCK;
+	lease->fl_owner = owner;
+	lease->fl_file = file;
+	lease->fl_end = OFFSET_MAX;
+#endif
+	lease->fl_lmops = ops;
+	return lease;
+}
+
+/* 7.2: block layouts have operations of their own. */
+#if VHD_KERNEL(7, 2)
+static inline const struct exportfs_block_ops *
+vhd_layout_ops(struct super_block *sb)
+{
+#ifdef CONFIG_EXPORTFS_BLOCK_OPS
+	return sb->s_export_op ? sb->s_export_op->block_ops : NULL;
+#else
+	return NULL;
+#endif
+}
+#else
+static inline const struct export_operations *
+vhd_layout_ops(struct super_block *sb)
+{
+	return sb->s_export_op;
+}
+#endif
+
+static inline bool vhd_can_map_blocks(struct super_block *sb)
+{
+	return vhd_layout_ops(sb) && vhd_layout_ops(sb)->map_blocks;
+}
+
+/* The extent at @pos as it is, not to be written to or allocated. */
+static inline int vhd_map_blocks(struct inode *inode, loff_t pos, u64 len,
+				 struct iomap *iomap)
+{
+	u32 generation;
+
+	return vhd_layout_ops(inode->i_sb)->map_blocks(inode, pos, len, iomap,
+						       false, &generation);
+}
+
+/* 6.17: file attributes got another name, of the same fields. */
+static inline bool vhd_file_nodefrag(struct file *file)
+{
+#if VHD_KERNEL(6, 17)
+	struct file_kattr fa = { };
+#else
+	struct fileattr fa = { };
+#endif
+
+	return !vfs_fileattr_get(file->f_path.dentry, &fa) &&
+	       fa.fsx_xflags & FS_XFLAG_NODEFRAG;
+}
 
 #endif /* _VHD_COMPAT_H */

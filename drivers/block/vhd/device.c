@@ -189,6 +189,12 @@ static int vhd_device_remove(struct vhd_device *vhd)
 	int err;
 
 	del_gendisk(vhd->disk);
+	/*
+	 * A submitter may still be in queue_rq, which for a queue that may sleep is
+	 * under SRCU: for him the synchronize_rcu() of vhd_queues_stop() is nothing.
+	 */
+	if (vhd->fast_lane)
+		blk_mq_quiesce_queue(vhd->disk->queue);
 	vhd_writeback_stop(vhd);
 	err = vhd_writeback_sync(vhd);
 	vhd_writeback_stop(vhd);
@@ -311,6 +317,11 @@ static const struct block_device_operations vhd_fops = {
 	.release	= vhd_release,
 	.free_disk	= vhd_free_disk,
 };
+
+bool vhd_device_is_ours(const struct gendisk *disk)
+{
+	return disk->fops == &vhd_fops;
+}
 
 /* ---- attach ------------------------------------------------------------------ */
 
@@ -500,6 +511,9 @@ static int vhd_tag_set_init(struct vhd_device *vhd)
 	set->numa_node = NUMA_NO_NODE;
 	set->cmd_size = sizeof(struct vhd_cmd);
 	set->flags = VHD_TAG_SET_FLAGS;
+	/* The block layer below is entered from queue_rq, and may sleep. */
+	if (vhd->fast_lane)
+		set->flags |= BLK_MQ_F_BLOCKING;
 	set->driver_data = vhd;
 	return blk_mq_alloc_tag_set(set);
 }
@@ -585,6 +599,16 @@ static int vhd_workqueues_create(struct vhd_device *vhd)
 	return vhd->wq && vhd->write_wq ? 0 : -ENOMEM;
 }
 
+int vhd_lane_start(struct vhd_device *vhd, struct vhd_layer *layer,
+		   bool required)
+{
+	int ret = 0;
+
+	if (vhd->fast_lane)
+		ret = vhd_lane_create(&layer->backing, vhd->wq);
+	return required ? ret : 0;
+}
+
 /* Everything below the disk. */
 static int vhd_device_setup(struct vhd_device *vhd, struct file **files,
 			    const struct vhd_attach_args *args)
@@ -605,7 +629,13 @@ static int vhd_device_setup(struct vhd_device *vhd, struct file **files,
 	ret = vhd_index_get(vhd, args->index);
 	if (ret)
 		goto out_writeback;
+	/* What is looked for in vain costs each request a little. */
+	if (!(args->flags & VHD_ATTACH_FAST_LANE_ON))
+		vhd->fast_lane &= vhd_lane_possible(&vhd->top->backing);
 	ret = vhd_workqueues_create(vhd);
+	if (!ret)
+		ret = vhd_lane_start(vhd, vhd->top,
+				     args->flags & VHD_ATTACH_FAST_LANE_ON);
 	if (!ret)
 		ret = vhd_shrinker_add(&vhd->shrinker, vhd, vhd_shrink_count,
 				       vhd_shrink_scan, vhd->index);
@@ -652,6 +682,8 @@ int vhd_device_attach(struct vhd_attach_args *args, struct file **files)
 	vhd->nr_queues = num_online_cpus();
 	vhd->autoclear = args->flags & VHD_ATTACH_AUTOCLEAR;
 	vhd->size_chs = args->flags & VHD_ATTACH_SIZE_CHS;
+	vhd->fast_lane = args->flags & (VHD_ATTACH_FAST_LANE |
+					VHD_ATTACH_FAST_LANE_ON);
 	INIT_WORK(&vhd->remove_work, vhd_remove_work);
 	ret = vhd_device_setup(vhd, files, args);
 	if (ret)
@@ -884,6 +916,8 @@ static struct vhd_layer *vhd_snapshot_open(struct vhd_device *vhd,
 	if (IS_ERR(child))
 		return child;
 	ret = vhd_snapshot_check(vhd, child);
+	if (!ret)
+		ret = vhd_lane_start(vhd, child, false);
 	if (ret) {
 		vhd_layer_close(child);
 		return ERR_PTR(ret);

@@ -3,10 +3,11 @@
  * Requests.
  *
  * queue_rq only queues: file I/O from inside it runs on the submitter's stack,
- * plug and journal handle, and loses data that way.  Each hardware queue has a
- * worker, a thread that takes the whole list at once; it does what needs no
- * waiting: reads and writes of blocks whose place is known.  The rest goes on
- * in a workqueue, where it may wait.
+ * plug and journal handle, and loses data that way.  (What takes the fast lane,
+ * fastlane.c, is no file I/O.)  Each hardware queue has a worker, a thread that
+ * takes the whole list at once; it does what needs no waiting: reads and writes
+ * of blocks whose place is known.  The rest goes on in a workqueue, where it may
+ * wait.
  *
  * A request is transferred as runs of sectors that are of one kind, a run in
  * one or several parts (kiocbs), one part at a time.  Nearly always that is one
@@ -640,6 +641,26 @@ static void vhd_queue_kick(struct vhd_queue *hq)
 		wake_up_process(hq->task);
 }
 
+/*
+ * Most requests of a device with a fast lane end here.  A gate wants to know of all
+ * of them; none is installed meanwhile, since that freezes the queue.
+ */
+static bool vhd_take_lane(struct vhd_queue *hq, struct request *rq, bool last)
+{
+	struct vhd_device *vhd = hq->vhd;
+
+	if (req_op(rq) != REQ_OP_READ &&
+	    (req_op(rq) != REQ_OP_WRITE || !vhd_may_write(vhd)))
+		return false;
+	if (vhd->gate || vhd_cmd_late(vhd, rq) ||
+	    !vhd_lane_submit(vhd, blk_mq_rq_to_pdu(rq)))
+		return false;
+	/* The others of the batch may have gone to the worker. */
+	if (last && !llist_empty(&hq->list))
+		vhd_queue_kick(hq);
+	return true;
+}
+
 static blk_status_t vhd_queue_rq(struct blk_mq_hw_ctx *hctx,
 				 const struct blk_mq_queue_data *bd)
 {
@@ -654,6 +675,9 @@ static blk_status_t vhd_queue_rq(struct blk_mq_hw_ctx *hctx,
 	cmd->done = 0;
 	cmd->epoch = READ_ONCE(hq->vhd->epoch);
 	blk_mq_start_request(bd->rq);
+	if (unlikely(hq->vhd->fast_lane) &&
+	    vhd_take_lane(hq, bd->rq, bd->last))
+		return BLK_STS_OK;
 	llist_add(&cmd->node, &hq->list);
 	if (bd->last)
 		vhd_queue_kick(hq);

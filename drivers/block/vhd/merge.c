@@ -631,8 +631,10 @@ static void vhd_merge_stop(struct vhd_merge *m, int error)
 	vhd_gate_install(vhd, NULL);
 	WRITE_ONCE(vhd->merge_total, 0);
 	WRITE_ONCE(vhd->merge_left, 0);
-	if (m->switched)
+	if (m->switched) {
 		vhd_merge_retire(m);
+		vhd_lane_start(vhd, vhd->top, false);
+	}
 	mutex_unlock(&vhd->set_lock);
 	if (m->switched)
 		vhd_device_tell(vhd);

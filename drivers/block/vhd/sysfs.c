@@ -206,6 +206,27 @@ VHD_ATTR(compact_total, "%u\n", READ_ONCE(vhd->compact_total));
 VHD_ATTR(compact_left, "%u\n", READ_ONCE(vhd->compact_left));
 VHD_ATTR(free_slots, "%u\n", vhd_space_free_slots(&vhd->top->img));
 
+/* Of the fast lane of the image. */
+#define VHD_LANE_ATTR(_name, _format, _member) \
+static ssize_t _name##_show(struct device *dev, \
+			    struct device_attribute *attr, char *buf) \
+{ \
+	struct vhd_device *vhd = vhd_of(dev); \
+	struct vhd_lane_stat st; \
+\
+	mutex_lock(&vhd->lock); \
+	vhd_lane_stat(&vhd->top->backing, &st); \
+	mutex_unlock(&vhd->lock); \
+	return sysfs_emit(buf, _format "\n", st._member); \
+} \
+static DEVICE_ATTR_RO(_name)
+
+VHD_LANE_ATTR(fast_lane, "%s", state);
+VHD_LANE_ATTR(fast_lane_mapped, "%llu", mapped);
+VHD_LANE_ATTR(fast_lane_hits, "%llu", hits);
+VHD_LANE_ATTR(fast_lane_misses, "%llu", misses);
+VHD_LANE_ATTR(fast_lane_breaks, "%llu", breaks);
+
 static struct attribute *vhd_attrs[] = {
 	&dev_attr_backing_file.attr,
 	&dev_attr_backing_dev.attr,
@@ -223,6 +244,11 @@ static struct attribute *vhd_attrs[] = {
 	&dev_attr_size_rule.attr,
 	&dev_attr_direct_io.attr,
 	&dev_attr_direct_io_layers.attr,
+	&dev_attr_fast_lane.attr,
+	&dev_attr_fast_lane_mapped.attr,
+	&dev_attr_fast_lane_hits.attr,
+	&dev_attr_fast_lane_misses.attr,
+	&dev_attr_fast_lane_breaks.attr,
 	&dev_attr_autoclear.attr,
 	&dev_attr_deferred.attr,
 	&dev_attr_partscan.attr,

@@ -6,6 +6,7 @@
  *	control.c	ioctls: arguments in, errors out
  *	device.c	a device's life: attach, open, close, detach
  *	io.c		requests: queues, workers, the fast and the slow way
+ *	fastlane.c	requests that go straight to the disk below
  *	linger.c	when a worker sleeps
  *	writeback.c	commits and growth in the background
  *	reclaim.c	slots that discards have freed
@@ -26,6 +27,9 @@
  *	vhd_backing.mode	held across plans, I/O included; to change the mode
  *				it is only tried
  *	  vhd_backing.flush_lock	held across a flush
+ *	vhd_lane.lease_lock	taking and giving up a layout lease; works only
+ *	  file_lock_context.flc_lock (file locks)
+ *	    vhd_lane.lock	the fast lane's map and state; leaf
  *	vhd_claims_mutex	inodes in use (backing.c); leaf
  *	vhd_writeback.lock	waiting requests; leaf, interrupts off
  *	vhd_gate.lock		requests that are held up; leaf, interrupts off
@@ -37,6 +41,7 @@
 #ifndef _VHD_H
 #define _VHD_H
 
+#include <linux/bio.h>
 #include <linux/blk-mq.h>
 #include <linux/completion.h>
 #include <linux/fs.h>
@@ -66,6 +71,7 @@ struct vhd_claim;
 struct vhd_cmd;
 struct vhd_device;
 struct vhd_gate;
+struct vhd_lane;
 
 /**
  * enum vhd_use - what a file is claimed for
@@ -98,6 +104,7 @@ enum vhd_use {
  * @punches: the file system makes holes, or the device discards
  * @zeroes: a large range reads as zeros without being written
  * @dio_mem_mask: bits that must be clear in memory addresses
+ * @lane: requests may go past the file system; or NULL
  */
 struct vhd_backing {
 	struct file *file;
@@ -112,6 +119,7 @@ struct vhd_backing {
 	bool punches;
 	bool zeroes;
 	unsigned int dio_mem_mask;
+	struct vhd_lane *lane;
 };
 
 /**
@@ -183,6 +191,7 @@ struct vhd_queue {
  * @gated: a gate has let it pass, and is to be told when it ends
  * @passed: in one of vhd_gate's lists, if so
  * @epoch: of the device when the request began; see reclaim.c
+ * @bio: the transfer in flight on the fast lane
  */
 struct vhd_cmd {
 	union {
@@ -204,6 +213,7 @@ struct vhd_cmd {
 	bool gated;
 	struct list_head passed;
 	unsigned long epoch;
+	struct bio bio;
 };
 
 /**
@@ -325,8 +335,9 @@ enum vhd_state {
  * @used: was opened for writing or exclusively since it is live
  * @size_chs: the size is that of the geometry
  * @discard: discards are accepted, and whole blocks may lose their slots
- * @lock: all of the above but @index and @size_chs, which are constant, and
- *	@discard, which changes as @layers do
+ * @fast_lane: requests may take it where there is one
+ * @lock: all of the above but @index, @size_chs and @fast_lane, which are
+ *	constant, and @discard, which changes as @layers do
  * @key: lock class of @lock: a VHD may lie on a file system on a VHD
  * @set_lock: one change of the device at a time
  * @gate: of a merge or a compaction under way, or NULL; requests read it; changed
@@ -369,6 +380,7 @@ struct vhd_device {
 	bool used;
 	bool size_chs;
 	bool discard;
+	bool fast_lane;
 	struct mutex lock;
 	struct lock_class_key key;
 	struct mutex set_lock;
@@ -466,6 +478,11 @@ void vhd_layer_close(struct vhd_layer *layer);
 /** vhd_layers_link - check layers and put them into a chain; process context */
 int vhd_layers_link(struct vhd_chain *chain, struct vhd_layer **layers,
 		    unsigned int nr, bool ignore_ids);
+/** vhd_lane_start - give a layer a fast lane, if the device is to have one */
+int vhd_lane_start(struct vhd_device *vhd, struct vhd_layer *layer,
+		   bool required);
+/** vhd_device_is_ours - is the disk one of this driver's */
+bool vhd_device_is_ours(const struct gendisk *disk);
 /** vhd_device_sync_all - commit all devices: reboot or suspend is near */
 void vhd_device_sync_all(void);
 /** vhd_device_wait_gone - module exit: wait until every device is freed */
@@ -531,6 +548,78 @@ int vhd_device_commit(struct vhd_commit_args *args, struct file *parent);
 /* compact.c */
 /** vhd_device_compact - carry VHD_IOC_COMPACT out */
 int vhd_device_compact(struct vhd_compact_args *args);
+
+/* fastlane.c */
+/** vhd_lane_possible - could there ever be a lane to the file, where it lies? */
+bool vhd_lane_possible(const struct vhd_backing *b);
+/**
+ * struct vhd_lane_own - a change of the backing file that is our own
+ * @node: in vhd_lane.owners
+ * @lane: or NULL
+ * @task: who makes it
+ * @moves: blocks of the file are freed or moved
+ */
+struct vhd_lane_own {
+	struct list_head node;
+	struct vhd_lane *lane;
+	struct task_struct *task;
+	bool moves;
+};
+
+/**
+ * struct vhd_lane_stat - what users may know
+ * @state: "off", "closed", "open"
+ * @mapped: bytes of the file whose place is known
+ * @hits: requests that took the lane
+ * @misses: reads and writes that did not
+ * @breaks: how often the lane had to be closed
+ */
+struct vhd_lane_stat {
+	const char *state;
+	u64 mapped;
+	u64 hits;
+	u64 misses;
+	u64 breaks;
+};
+
+/**
+ * vhd_lane_create - give a backing file a fast lane
+ * @b: the backing file
+ * @wq: of the device
+ *
+ * Process context.
+ * Return: 0; -EOPNOTSUPP: there is none now, which the kernel log explains, but
+ * it is tried again; -ENOMEM: there is and will be none.
+ */
+int vhd_lane_create(struct vhd_backing *b, struct workqueue_struct *wq);
+/** vhd_lane_destroy - no request may be under way; nothing to do without a lane */
+void vhd_lane_destroy(struct vhd_backing *b);
+/**
+ * vhd_lane_submit - let a started read or write take the fast lane
+ * @vhd: the device, which has no gate
+ * @cmd: the request's private part, set up for the slow way
+ *
+ * From queue_rq.
+ * Return: false if it has to go another way.
+ */
+bool vhd_lane_submit(struct vhd_device *vhd, struct vhd_cmd *cmd);
+/**
+ * vhd_lane_own_begin - we are about to write to the file, or to change it
+ * @b: the backing file
+ * @own: of the caller, until vhd_lane_own_end()
+ * @pos: blocks are freed or moved from here, bytes
+ * @end: to here; not above @pos: none are
+ *
+ * No request is on its way to those blocks when this returns, nor will one be
+ * before vhd_lane_own_end(), which the same task calls.  Process context.
+ */
+void vhd_lane_own_begin(struct vhd_backing *b, struct vhd_lane_own *own,
+			u64 pos, u64 end);
+void vhd_lane_own_end(struct vhd_lane_own *own);
+/** vhd_lane_touch - the file is about to be flushed; process context */
+void vhd_lane_touch(struct vhd_backing *b);
+/** vhd_lane_stat - of a backing file that does not go away meanwhile */
+void vhd_lane_stat(const struct vhd_backing *b, struct vhd_lane_stat *st);
 
 /* linger.c */
 /**

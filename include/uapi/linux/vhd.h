@@ -48,7 +48,14 @@
 /* Refuse discards, and never give space back to the file system. */
 #define VHD_ATTACH_NO_DISCARD	(1U << 8)
 
-#define VHD_ATTACH_FLAGS	0x1FFU
+/* Let requests to mapped blocks go straight to the disk that the image is, or that
+ * is under its file system, where that has a protocol for it (XFS): where it is
+ * possible, or else refuse (EOPNOTSUPP) what is not possible now.
+ */
+#define VHD_ATTACH_FAST_LANE	(1U << 9)
+#define VHD_ATTACH_FAST_LANE_ON	(1U << 10)
+
+#define VHD_ATTACH_FLAGS	0x7FFU
 
 /**
  * struct vhd_attach_args - VHD_IOC_ATTACH: make an image a block device
@@ -74,7 +81,8 @@
  * the needed access mode EACCES; EBUSY image in use or @index taken; EROFS
  * image can be attached only read-only; EMEDIUMTYPE not a VHD; EUCLEAN damaged
  * image that is refused; ENXIO parent missing or not matching; EIO, ENOMEM,
- * ENOSPC as usual.  The kernel log has the reason in one line.
+ * ENOSPC as usual; EOPNOTSUPP no direct I/O, or no fast lane.  The kernel log has
+ * the reason in one line.
  */
 struct vhd_attach_args {
 	__u32	size;
