@@ -38,19 +38,24 @@ def have(program):
 
 # ---- the place --------------------------------------------------------------
 
-def make_disk():
+def null_disk(index, mib):
     """A disk in the guest's memory that takes 50 us of its time for a request."""
-    run('modprobe', 'null_blk', 'nr_devices=0')
     config = '/sys/kernel/config'
     if not os.path.isdir(config + '/nullb'):
         run('mount', '-t', 'configfs', 'configfs', config)
-    disk = config + '/nullb/nullb0'
+    disk = f'{config}/nullb/nullb{index}'
     os.mkdir(disk)
-    for name, value in (('memory_backed', 1), ('size', DISK_MIB), ('blocksize', 512), ('queue_mode', 2),
+    for name, value in (('memory_backed', 1), ('size', mib), ('blocksize', 512), ('queue_mode', 2),
                         ('submit_queues', os.cpu_count()), ('hw_queue_depth', 128), ('irqmode', 2), ('discard', 1),
                         ('completion_nsec', COMPLETION_NS), ('power', 1)):
         write_file(f'{disk}/{name}', str(value))
-    write_file('/sys/block/nullb0/queue/scheduler', 'none')
+    write_file(f'/sys/block/nullb{index}/queue/scheduler', 'none')
+    return f'/dev/nullb{index}'
+
+
+def make_disk():
+    run('modprobe', 'null_blk', 'nr_devices=0')
+    null_disk(0, DISK_MIB)
     run('mkfs.ext4', '-q', '-m', '0', '-N', '4096', '-E', 'lazy_itable_init=0,lazy_journal_init=0', '/dev/nullb0')
     os.makedirs(DIR, exist_ok=True)
     run('mount', '-o', 'discard', '/dev/nullb0', DIR)
@@ -156,6 +161,43 @@ class Fixed(Vhd):
 class Dynamic(Vhd):
     name = 'vhd dynamic'
     kind = 'dynamic'
+
+
+class Lane(Fixed):
+    """The image is on XFS, and requests go past that."""
+    name = 'vhd fast lane'
+
+    def attach(self):
+        return run('vhdctl', 'attach', '--fast-lane=on', self.file)
+
+
+class RawDisk(Target):
+    name = 'raw disk'
+
+    def create(self):
+        self.file = null_disk(2, 256)
+
+    def down(self):
+        pass
+
+
+class OnDisk(Fixed):
+    """The image is a disk."""
+    name, index, lane = 'vhd on a disk', 3, 'off'
+
+    def create(self):
+        self.file = null_disk(self.index, 256)
+        run('vhdctl', 'create', '--force', '--type', self.kind, '--size', f'{self.size}M', self.file)
+
+    def attach(self):
+        return run('vhdctl', 'attach', '--fast-lane=' + self.lane, self.file)
+
+    def down(self):
+        self.detach()
+
+
+class LaneOnDisk(OnDisk):
+    name, index, lane = 'vhd fast lane on a disk', 4, 'on'
 
 
 class QemuNbd(Vhd):
@@ -323,6 +365,22 @@ class Bench:
     def set_main(self):
         """Filled images, all patterns."""
         self.filled('main', ALL, PATTERNS)
+
+    def set_lane(self):
+        """The fast lane: images on XFS, and such as are a disk."""
+        run('mkfs.xfs', '-q', null_disk(1, 1024))
+        os.makedirs(DIR + '/xfs')
+        run('mount', '/dev/nullb1', DIR + '/xfs')
+        os.chdir(DIR + '/xfs')
+        targets = [t(self.options['size']) for t in (Raw, Loop, Fixed, Lane, RawDisk, OnDisk, LaneOnDisk)]
+        targets = [t for t in targets if t.usable()]
+        for t in targets:
+            t.up()
+        self.in_turn('lane', targets, self.wanted([j for j in PATTERNS if 'ioengine' not in j]))
+        for t in targets:
+            t.down()
+        os.chdir(DIR)
+        run('umount', DIR + '/xfs')
 
     def set_depth(self):
         """Requests in flight from 1 to 64."""
