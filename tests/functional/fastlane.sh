@@ -78,10 +78,11 @@ takes_it() {
 }
 
 t_fixed() { takes_it --type fixed; }
-t_dynamic() { takes_it; }
+t_dynamic() { uml_is_enough; takes_it; }
 
 # Blocks come and go, and the lane with them
 t_discard() {
+	uml_is_enough
 	lane_fs
 	lane_image
 	blkdiscard -o $((VICTIM * 512)) -l $((PART * 512)) "$DEV"
@@ -100,6 +101,7 @@ t_discard() {
 }
 
 t_snapshot_and_commit() {
+	uml_is_enough
 	lane_fs
 	lane_image
 	vhdctl snapshot "$DEV" $DIR/b.vhd
@@ -116,6 +118,7 @@ t_snapshot_and_commit() {
 }
 
 t_refused() {
+	uml_is_enough
 	create --size 4M a.vhd
 	if [ "$(stat -f -c %T .)" != xfs ]; then
 		expect_fail 4 'fast lane' vhdctl attach --fast-lane=on a.vhd
@@ -214,12 +217,13 @@ on_device() {
 	detach
 }
 
-t_dynamic_on_device() { lower 96; on_device; }
-t_fixed_on_device() { lower 40; on_device --type fixed; }
-t_dynamic_on_dm() { lower_dm 96; on_device; }
+t_dynamic_on_device() { uml_is_enough; lower 96; on_device; }
+long_fixed_on_device() { lower 40; on_device --type fixed; }
+long_dynamic_on_dm() { lower_dm 96; on_device; }
 
 # Where nothing can be had without waiting, everything goes the other way
 t_device_that_waits() {
+	uml_is_enough
 	requires_dm delay
 	lower 40
 	local name=vhdtest-lane$RANDOM
@@ -238,6 +242,7 @@ t_device_that_waits() {
 
 # What fails on the lane is done again the other way, and fails there if it must
 t_errors_below() {
+	uml_is_enough
 	requires_dm linear
 	requires_dm error
 	lower 40
@@ -420,6 +425,7 @@ t_others_write() {
 
 # Frozen means that nothing is written: the disk below does not change
 t_frozen() {
+	uml_is_enough
 	local before
 	lane_fs
 	lane_image --type fixed
@@ -439,6 +445,7 @@ t_frozen() {
 
 # Defragmentation leaves it alone; a copy that shares blocks closes it for good
 t_moved_and_shared() {
+	uml_is_enough
 	local before
 	lane_fs
 	lane_image --type fixed
@@ -465,6 +472,7 @@ reads_other_way() { local hits; hits=$(attr hits); poke; poke; [ "$(attr hits)" 
 # Who has the image open for writing could swap its extents, which breaks no layout:
 # there is no lane before he has it open, nor while he has
 t_opened_for_writing() {
+	uml_is_enough
 	local breaks hits
 	lane_fs
 	lane_image --type fixed
@@ -515,6 +523,7 @@ t_extents_swapped() {
 
 # The file system goes away, and the device stays
 t_lazily_unmounted() {
+	uml_is_enough
 	lane_fs
 	lane_image --type fixed
 	churn
