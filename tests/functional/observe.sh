@@ -160,7 +160,7 @@ t_bpftrace() {
 	[ -n "$script" ] || fail 'the manual has no example'
 	create --size 400M a.vhd
 	attach a.vhd
-	bpftrace -B none -e "$script tracepoint:vhd:vhd_commit { printf(\"seen\\n\"); }" > bpftrace.out 2>&1 &
+	bpftrace -B none -e "$script tracepoint:vhd:vhd_commit /args->blocks == 1/ { printf(\"seen\\n\"); }" > bpftrace.out 2>&1 &
 	cleanup_fn eval "kill -9 $! 2>/dev/null || true"
 	# It compiles first: commits of one block each, until it has seen one
 	until grep -q '^seen' bpftrace.out; do
