@@ -192,6 +192,7 @@ t_full() {
 
 # What is given back reaches the lower device, if it can have it
 t_discards_go_down() {
+	uml_is_enough
 	lower 64
 	create --size 60M --force "$LOWER"
 	attach "$LOWER"
@@ -213,6 +214,7 @@ t_discards_go_down() {
 
 # A fixed image's disk is what the lower device begins with: it can be mounted
 t_mounted_is_refused() {
+	uml_is_enough
 	lower 40
 	create --size 32M --type fixed --force "$LOWER"
 	attach "$LOWER"
@@ -228,6 +230,7 @@ t_mounted_is_refused() {
 }
 
 t_claimed_is_refused() {
+	uml_is_enough
 	lower_dm 40
 	create --size 32M --force "$LOWER"
 	local loop

@@ -17,6 +17,7 @@ two_layers() {
 }
 
 t_two_layers() {
+	uml_is_enough
 	local before
 	two_layers
 	before=$(md5sum base.vhd)
@@ -205,6 +206,7 @@ t_live_snapshots() {
 
 # What was there when it was taken is in the old image
 t_live_snapshot_keeps() {
+	uml_is_enough
 	two_layers
 	vhdio write "$DEV" 2 100 5000 -b 7
 	chains make new.vhd 20 2048 child.vhd
@@ -257,6 +259,7 @@ t_live_snapshot_refused() {
 
 # Every layer goes the same way, if it can; and what is said of it is so
 t_direct_io_of_all_layers() {
+	uml_is_enough
 	two_layers
 	vhdio write "$DEV" 2 100 5000 -b 7
 	vhdctl set --direct-io=on "$DEV" || skip 'no direct I/O on this file system'

@@ -30,6 +30,7 @@ committed() {
 }
 
 t_quiet() {
+	uml_is_enough
 	two
 	vhdctl commit "$DEV" | grep -E '^vhd[0-9]+: writes waited [0-9.]+ ms$'
 	committed

@@ -41,6 +41,7 @@ t_whole_disk() {
 
 # blkdiscard -z: write-zeroes
 t_write_zeroes() {
+	uml_is_enough
 	create --size 20M a.vhd
 	attach a.vhd
 	vhdio write "$DEV" 7 0 $((20 * 2048)) -b 256 -d
@@ -137,6 +138,7 @@ long_fstrim_1_gib_ext4() { trimmed ext4 1024 4096; }
 long_fstrim_1_gib_xfs() { trimmed xfs 1024 4096; }
 
 t_mount_discard() {
+	uml_is_enough
 	requires mkfs.ext4
 	create --size 300M a.vhd
 	attach a.vhd

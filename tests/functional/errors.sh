@@ -67,6 +67,7 @@ slow_enospc_detach() {
 
 # A file system on the device is told too, not surprised later
 t_enospc_under_a_file_system() {
+	uml_is_enough
 	small_fs ext4 90
 	create --size 256M $SMALL/a.vhd
 	attach $SMALL/a.vhd
@@ -262,6 +263,7 @@ t_failed_flush() {
 
 # Reads fail where the disk has gone bad, and nowhere else, while others write
 t_read_errors() {
+	uml_is_enough
 	local writer out
 	shaky
 	create --size 200M $SMALL/a.vhd

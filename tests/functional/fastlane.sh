@@ -347,13 +347,12 @@ cut_short() {
 }
 
 t_blocks_taken_away() {
-	local rounds=4
+	local rounds=${VHD_TEST_ROUNDS:-1}
 	requires xfs_io
 	lane_fs
 	lane_image --type fixed
 	fill_up
 	churn
-	runs_all || rounds=1
 	for _ in $(seq $rounds); do
 		take punch
 		take cut_short
@@ -367,6 +366,7 @@ t_blocks_taken_away() {
 # Who is throttled has writes under way for long: the one who takes their blocks waits
 # for them, or they would end where his file is
 t_slow_writes_waited_for() {
+	uml_is_enough
 	lane_fs
 	lane_image --type fixed
 	fill_up
@@ -393,6 +393,7 @@ t_slow_writes_waited_for() {
 
 # Who writes beside us, or moves nothing: read right, closed, opened again
 t_others_write() {
+	uml_is_enough
 	local breaks
 	lane_fs
 	lane_image --type fixed

@@ -40,6 +40,7 @@ slow_qemu_fixed_chs() { qemu_written subformat=fixed,force_size=off; }
 
 # The other way round: ours, then qemu reads, writes, and we read.
 t_ours_for_qemu() {
+	uml_is_enough
 	local type
 	requires qemu-io
 	for type in dynamic fixed; do
@@ -160,6 +161,7 @@ t_oddities() {
 
 # Through the backing file's page cache
 t_buffered() {
+	uml_is_enough
 	vhdmake dynamic a.vhd $((20 * MIB)) blocks=9,0,5 raw=a.raw
 	attach --direct-io=off a.vhd
 	shows a.raw

@@ -80,6 +80,7 @@ t_detach_under_io() {
 }
 
 t_deferred() {
+	uml_is_enough
 	create --size 60M a.vhd
 	attach a.vhd
 	exec 9<>"$DEV"
@@ -100,6 +101,7 @@ t_deferred() {
 }
 
 t_cancel_deferred() {
+	uml_is_enough
 	create --size 60M a.vhd
 	attach a.vhd
 	exec 9<>"$DEV"
@@ -113,6 +115,7 @@ t_cancel_deferred() {
 }
 
 t_autoclear() {
+	uml_is_enough
 	create --size 60M a.vhd
 	attach a.vhd
 	make_fs ext4 "$DEV"
@@ -195,6 +198,7 @@ slow_20_partitions() {
 
 # A mounted partition keeps the whole device
 t_busy_by_partition() {
+	uml_is_enough
 	requires sfdisk
 	create --size 60M a.vhd
 	attach a.vhd
@@ -209,6 +213,7 @@ t_busy_by_partition() {
 
 # Held by device-mapper
 t_busy_by_dm() {
+	uml_is_enough
 	requires_dm linear
 	create --size 60M a.vhd
 	attach a.vhd
@@ -219,6 +224,7 @@ t_busy_by_dm() {
 }
 
 t_named() {
+	uml_is_enough
 	create --size 10M a.vhd
 	create --size 10M b.vhd
 	attach -n vhd7 a.vhd

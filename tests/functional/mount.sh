@@ -73,6 +73,7 @@ there_and_back() { # IMAGE DRIVERS [OPTIONS]
 }
 
 t_fstab() {
+	uml_is_enough
 	helper
 	disk_with_partitions a.vhd
 	fstab "$PWD/a.vhd $PWD/mnt vhd part=3,fstype=ext4,nofail 0 0" "$PWD/absent.vhd $PWD vhd nofail 0 0"

@@ -156,6 +156,7 @@ t_overlap() {
 }
 
 t_in_use() {
+	uml_is_enough
 	create --size 10M a.vhd
 	ln a.vhd b.vhd
 	ln -s a.vhd c.vhd
@@ -172,6 +173,7 @@ t_in_use() {
 }
 
 t_held_by_qemu() {
+	uml_is_enough
 	local holder
 	requires qemu-io
 	create --size 10M a.vhd
@@ -226,6 +228,7 @@ t_on_its_own_device() {
 }
 
 t_permission() {
+	uml_is_enough
 	local as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 	requires setpriv
 	chmod 755 . ..
@@ -254,6 +257,7 @@ slow_read_only_file() {
 }
 
 t_detach_busy() {
+	uml_is_enough
 	local pid
 	create --size 60M a.vhd
 	attach a.vhd
@@ -297,6 +301,7 @@ t_create() {
 }
 
 t_usage() {
+	uml_is_enough
 	expect_fail 1 'potato' vhdctl potato
 	expect_fail 1 'option|unrecognized|invalid' vhdctl --potato
 	expect_fail 1 'option|unrecognized|invalid' vhdctl attach --potato a.vhd
