@@ -184,6 +184,7 @@ static void blk_finish_plug(struct blk_plug *plug) { }
 
 struct vhd_device {
 	unsigned long epoch;
+	bool fast_lane;
 	unsigned int nr_queues;
 	struct vhd_queue *queues;
 	void *wq;
@@ -215,6 +216,15 @@ struct blk_mq_queue_data { struct request *rq; bool last; };
 
 static struct vhd_cmd *blk_mq_rq_to_pdu(struct request *rq) { return &rq->cmd; }
 static void blk_mq_start_request(struct request *rq) { }
+
+#ifndef unlikely
+#define unlikely(x) (x)
+#endif
+/* Not here: all requests are the worker's. */
+static bool vhd_take_lane(struct vhd_queue *hq, struct request *rq, bool last)
+{
+	return false;
+}
 
 struct vhd_linger;
 bool vhd_linger(struct vhd_linger *l, const struct llist_head *list);
