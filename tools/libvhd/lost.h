@@ -19,8 +19,9 @@
  * @device: it is a block device
  * @pos: out: where the footer is
  *
- * It counts only where its disk ends, on a device also behind that.  Return: 0; -ENODATA if there is none;
- * -EINTR; the error of a read.
+ * It counts only where its disk ends, on a device also behind that.
+ *
+ * Return: 0; -ENODATA if there is none; -EINTR; the error of a read.
  */
 int vhd_lost_footer(int fd, u64 size, bool device, u64 *pos);
 
