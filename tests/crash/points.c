@@ -24,11 +24,12 @@ extern char **environ;
 static const char usage_text[] =
 	"usage: points [OPTION]... LOG\n"
 	"\n"
-	"  --points N      how many states, half of them after a flush (1000)\n"
+	"  --points N      how many states (1000)\n"
 	"  --seed N        which of the others (1)\n"
 	"  --part I/N      only every Nth of them: for several processors\n"
 	"  --fsck N        a full check of the file systems at every Nth (50)\n"
 	"  --only E[:S]    only the state after entry E, with part S of what follows\n"
+	"                  (of a mark: of what came since the last flush)\n"
 	"  --disk SIZE     MiB of the disk (128)\n"
 	"  --mount TYPE    in a guest with the module: mount the file system and attach\n"
 	"  --records SPEC  NAME:SEED:THREADS:MIB:IMAGE[:files|:over=PARENT], repeatable\n"
@@ -54,14 +55,15 @@ struct subject {
 
 /**
  * struct points - one run
- * @disk: the disk as the log has it up to an entry
+ * @flushed: the last flush
+ * @disk: the disk as the log has it up to that
  * @used: pages of @disk ever written
  * @copy: of @disk, that recovery may change; in the file @copy_path
  * @where: the state being looked at, in words
  */
 struct points {
 	struct log log;
-	uint64_t size;
+	uint64_t size, flushed;
 	uint8_t *disk, *copy;
 	uint8_t *used;
 	int copy_fd;
@@ -154,13 +156,31 @@ static uint64_t segment_end(const struct points *p, uint64_t at)
 	return at;
 }
 
-/*
- * Of the writes up to the next flush, @part says which have arrived; of some
- * only a few sectors.  Those with FUA have.
- */
-static void apply_part(struct points *p, uint64_t at, uint64_t part)
+/* All is durable that stands before the flush @end. */
+static void apply_flushed(struct points *p, uint64_t end)
 {
-	uint64_t end = segment_end(p, at), state = part * 0x9e3779b97f4a7c15ULL | 1;
+	for (; p->flushed < end; p->flushed++)
+		apply(p, &p->log.entries[p->flushed]);
+}
+
+/* All writes from @at to before @end have arrived. */
+static void apply_all(struct points *p, uint64_t at, uint64_t end)
+{
+	const struct log_entry *e;
+
+	for (; at < end; at++) {
+		e = &p->log.entries[at];
+		log_apply(&p->log, e, p->copy, p->size, 0, e->len);
+	}
+}
+
+/*
+ * Of the writes from @at to before @end, none of which a flush followed, @part says
+ * which have arrived; of some only a few sectors.  Those with FUA have.
+ */
+static void apply_part(struct points *p, uint64_t at, uint64_t end, uint64_t part)
+{
+	uint64_t state = part * 0x9e3779b97f4a7c15ULL | 1;
 	uint64_t random, sectors, cut;
 	const struct log_entry *e;
 	unsigned int percent;
@@ -652,22 +672,50 @@ static void keep(struct points *p)
 	p->copy = map_file(p->copy_path, p->size, &p->copy_fd);
 }
 
+static bool is_flush(const struct log_entry *e)
+{
+	return e->flags & LOG_FLUSH;
+}
+
+static bool is_mark(const struct log_entry *e)
+{
+	return e->flags & LOG_MARK;
+}
+
+/*
+ * What a mark says is durable must be there with any part of what came since the
+ * last flush: it must have come before that.
+ */
+static void make_state(struct points *p, uint64_t after, uint64_t part)
+{
+	refresh_copy(p);
+	if (!part)
+		apply_all(p, p->flushed, after + 1);
+	else if (is_mark(&p->log.entries[after]))
+		apply_part(p, p->flushed, after, part);
+	else
+		apply_part(p, after + 1, segment_end(p, after + 1), part);
+}
+
+static const char *state_name(const struct log_entry *e, uint64_t part)
+{
+	if (is_mark(e))
+		return e->mark;
+	return part ? "part of what follows" : is_flush(e) ? "flush" : "between";
+}
+
 static void check_point(struct points *p, uint64_t after, uint64_t part)
 {
 	bool fsck = p->fsck && p->done % p->fsck == 0;
 
-	refresh_copy(p);
-	if (part)
-		apply_part(p, after + 1, part);
+	make_state(p, after, part);
 	p->done++;
 	if (p->mount_type ? check_mounted(p) : check_offline(p, fsck))
 		return;
 	p->bad++;
 	printf("--only %llu:%llu (%s): %s\n", (unsigned long long)after,
 	       (unsigned long long)part,
-	       part ? "part of what follows" :
-	       p->log.entries[after].flags & LOG_FLUSH ? "flush" : "between",
-	       p->why);
+	       state_name(&p->log.entries[after], part), p->why);
 	keep(p);
 	if (p->bad >= 10)
 		die("enough");
@@ -685,8 +733,8 @@ static void take_mark(struct points *p, const char *mark)
 
 /* How often to look, so that it makes about as many points as wanted */
 struct pace {
-	uint64_t flushes, others, start;
-	double flush, between, part;
+	uint64_t flushes, others, marks, start;
+	double flush, between, mark, part;
 };
 
 static void find_pace(const struct points *p, struct pace *pace)
@@ -700,19 +748,23 @@ static void find_pace(const struct points *p, struct pace *pace)
 	if (!pace->start)
 		die("the log has no mark \"begin\"");
 	for (i = pace->start; i < p->log.nr; i++) {
-		if (p->log.entries[i].flags & LOG_FLUSH)
+		if (is_flush(&p->log.entries[i]))
 			pace->flushes++;
+		else if (is_mark(&p->log.entries[i]))
+			pace->marks++;
 		else if (log_is_write(&p->log.entries[i]))
 			pace->others++;
 	}
 	if (pace->flushes < 10)
 		die("the log has %llu flushes", (unsigned long long)pace->flushes);
-	pace->flush = p->wanted / 2.0 / pace->flushes;
+	/* A quarter each; the state after a flush is one. */
+	pace->flush = p->wanted / 4.0 / pace->flushes;
 	if (pace->flush > 1)
 		pace->flush = 1;
 	pace->between = p->wanted / 4.0 / (pace->others ?: 1);
-	pace->part = (p->wanted - pace->flush * pace->flushes -
-		      p->wanted / 4.0) / pace->flushes;
+	pace->mark = p->wanted / 4.0 / (pace->marks ?: 1);
+	pace->part = (p->wanted / 2.0 - pace->flush * pace->flushes) /
+		     pace->flushes;
 }
 
 static bool chance(uint64_t *state, double probability)
@@ -726,23 +778,31 @@ static bool mine(const struct points *p, uint64_t *number)
 	return (*number)++ % p->parts == p->part;
 }
 
+/* @n of them, about */
+static void parts_at(struct points *p, uint64_t at, double n, uint64_t *state,
+		     uint64_t *number)
+{
+	for (; n > 0; n -= 1)
+		if (chance(state, n) && mine(p, number))
+			check_point(p, at, next_random(state) % 1000000 + 1);
+}
+
 static void points_at(struct points *p, const struct pace *pace, uint64_t at,
 		      uint64_t *state, uint64_t *number)
 {
 	const struct log_entry *e = &p->log.entries[at];
-	double left = pace->part;
 
 	if (p->only_one) {
 		if (at == p->only)
 			check_point(p, at, p->only_part);
 		return;
 	}
-	if (e->flags & LOG_FLUSH) {
+	if (is_flush(e)) {
 		if (chance(state, pace->flush) && mine(p, number))
 			check_point(p, at, 0);
-		for (; left > 0; left -= 1)
-			if (chance(state, left) && mine(p, number))
-				check_point(p, at, next_random(state) % 1000000 + 1);
+		parts_at(p, at, pace->part, state, number);
+	} else if (is_mark(e)) {
+		parts_at(p, at, pace->mark, state, number);
 	} else if (log_is_write(e)) {
 		if (chance(state, pace->between) && mine(p, number))
 			check_point(p, at, 0);
@@ -756,7 +816,8 @@ static void all_points(struct points *p)
 
 	find_pace(p, &pace);
 	for (i = 0; i < p->log.nr; i++) {
-		apply(p, &p->log.entries[i]);
+		if (is_flush(&p->log.entries[i]))
+			apply_flushed(p, i + 1);
 		take_mark(p, p->log.entries[i].mark);
 		if (i > pace.start)
 			points_at(p, &pace, i, &state, &number);
