@@ -30,13 +30,28 @@ static void read_at(int fd, void *buf, size_t len, uint64_t pos)
 	}
 }
 
+/* A mark that somebody has written. */
+static void read_mark(struct log *log, struct log_entry *e)
+{
+	char sector[SECTOR];
+	size_t len = strlen(LOG_MARK_SECTOR);
+
+	if (e->flags || e->len != SECTOR)
+		return;
+	read_at(log->fd, sector, SECTOR, e->data);
+	if (memcmp(sector, LOG_MARK_SECTOR, len))
+		return;
+	e->flags = LOG_MARK;
+	memcpy(e->mark, sector + len, LOG_MARK_LEN - 1);
+}
+
 /* Return: where the next one is. */
 static uint64_t read_entry(struct log *log, struct log_entry *e, uint64_t pos,
 			   uint32_t sectorsize)
 {
 	char sector[4096];
 	struct disk_entry *d = (struct disk_entry *)sector;
-	uint64_t mark_len;
+	uint64_t mark_len, next;
 
 	read_at(log->fd, sector, sectorsize, pos);
 	e->flags = le64toh(d->flags);
@@ -46,7 +61,9 @@ static uint64_t read_entry(struct log *log, struct log_entry *e, uint64_t pos,
 	mark_len = le64toh(d->data_len);
 	if (e->flags & LOG_MARK && mark_len < LOG_MARK_LEN)
 		memcpy(e->mark, sector + sizeof(*d), mark_len);
-	return e->data + (e->flags & (LOG_DISCARD | LOG_MARK) ? 0 : e->len);
+	next = e->data + (e->flags & (LOG_DISCARD | LOG_MARK) ? 0 : e->len);
+	read_mark(log, e);
+	return next;
 }
 
 void log_open(struct log *log, const char *path)
@@ -62,7 +79,7 @@ void log_open(struct log *log, const char *path)
 	sectorsize = le32toh(super.sectorsize);
 	if (le64toh(super.magic) != LOG_MAGIC || le64toh(super.version) != 1 ||
 	    sectorsize < SECTOR || sectorsize > 4096)
-		die("%s: no log of dm-log-writes", path);
+		die("%s: no log of dm-log-writes or QEMU", path);
 	log->nr = le64toh(super.nr_entries);
 	log->entries = calloc(log->nr, sizeof(*log->entries));
 	if (!log->entries)

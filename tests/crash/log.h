@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The log of the device-mapper target log-writes, and the disk it tells of.
+ * QEMU's blklogwrites writes the same, but no marks.
  *
  * On the log device: a superblock, then the entries, each a sector of its own
  * followed by the data written.  A write stands there when a flush began after
  * it had completed (with FUA: when it completed), a flush when it ended, a mark
- * when it was made.  So all that stands before a flush is on the disk for good,
+ * when it was made.  (QEMU: a write when it completed, flushes one after the
+ * other.)  So all that stands before a flush is on the disk for good,
  * and of what stands between two flushes any part may be, but for writes with
  * FUA.
  */
@@ -24,6 +26,11 @@ enum {
 };
 
 #define LOG_MARK_LEN	64
+/*
+ * Where there are no marks, a write of one sector that begins with this is one,
+ * and is not applied.
+ */
+#define LOG_MARK_SECTOR	"vhd-crash-mark:"
 
 /**
  * struct log_entry - one entry

@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * writer NAME DEVICE|DIRECTORY SEED THREADS FIRST COUNT [MAPPING]: write the
+ * writer NAME DEVICE|DIRECTORY SEED THREADS FIRST COUNT [LOG]: write the
  * records FIRST to FIRST + COUNT of each thread and tell what is durable.
  *
  * After each fsync, "NAME:THREAD:FIRST:N" says that the thread's writes from
  * FIRST up to N are durable: as a mark in the log of the dm-log-writes device
- * MAPPING, or on standard output.  Into a directory goes a file a record.
+ * LOG, in the last sector of the disk LOG (with a slash), whose writes QEMU logs,
+ * or on standard output.  Into a directory goes a file a record.
  */
 #define _GNU_SOURCE
 #include <linux/dm-ioctl.h>
 #include <linux/fs.h>
 #include <pthread.h>
 
+#include "log.h"
 #include "records.h"
 #include "vhdtest.h"
 
 struct writer {
-	const char *name, *path, *mapping;
+	const char *name, *path, *log;
 	struct records records;
 	uint32_t first, count;
-	int mapper;
+	int log_fd;
 };
 
 struct thread {
@@ -30,7 +32,7 @@ struct thread {
 	void *buf;
 };
 
-static void mark(struct writer *w, const char *text)
+static void mark_mapping(struct writer *w, const char *text)
 {
 	struct {
 		struct dm_ioctl head;
@@ -41,11 +43,51 @@ static void mark(struct writer *w, const char *text)
 	m.head.version[0] = DM_VERSION_MAJOR;
 	m.head.data_size = sizeof(m);
 	m.head.data_start = sizeof(m.head);
-	snprintf(m.head.name, sizeof(m.head.name), "%s", w->mapping);
+	snprintf(m.head.name, sizeof(m.head.name), "%s", w->log);
 	/* The message is a string right behind its struct. */
 	snprintf(m.text, sizeof(m.text), "mark %s", text);
-	if (ioctl(w->mapper, DM_TARGET_MSG, &m))
+	if (ioctl(w->log_fd, DM_TARGET_MSG, &m))
 		die("mark: %s", strerror(errno));
+}
+
+/* Durable or not: where it stands in the log is what it says. */
+static void mark_disk(struct writer *w, const char *text)
+{
+	char sector[SECTOR] __attribute__((aligned(4096))) = "";
+	off_t end = lseek(w->log_fd, 0, SEEK_END);
+
+	snprintf(sector, sizeof(sector), LOG_MARK_SECTOR "%s", text);
+	if (pwrite(w->log_fd, sector, SECTOR, end - SECTOR) != SECTOR)
+		die("mark: %s", strerror(errno));
+}
+
+static bool log_is_disk(const struct writer *w)
+{
+	return strchr(w->log, '/');
+}
+
+static void open_log(struct writer *w)
+{
+	const char *path = "/dev/mapper/control";
+	int flags = O_RDWR | O_CLOEXEC;
+
+	if (!w->log)
+		return;
+	if (log_is_disk(w)) {
+		path = w->log;
+		flags |= O_DIRECT;
+	}
+	w->log_fd = open(path, flags);
+	if (w->log_fd < 0)
+		die("%s: %s", path, strerror(errno));
+}
+
+static void mark(struct writer *w, const char *text)
+{
+	if (log_is_disk(w))
+		mark_disk(w, text);
+	else
+		mark_mapping(w, text);
 }
 
 static void tell(struct writer *w, uint32_t thread, uint32_t n)
@@ -54,7 +96,7 @@ static void tell(struct writer *w, uint32_t thread, uint32_t n)
 	int len = records_say(line, sizeof(line) - 1, w->name, thread, w->first,
 			      n);
 
-	if (w->mapping) {
+	if (w->log) {
 		mark(w, line);
 		return;
 	}
@@ -176,19 +218,17 @@ int main(int argc, char **argv)
 	uint32_t i;
 
 	if (argc < 7 || argc > 8)
-		die("usage: writer NAME PATH SEED THREADS FIRST COUNT [MAPPING]");
+		die("usage: writer NAME PATH SEED THREADS FIRST COUNT [LOG]");
 	w.name = argv[1];
 	w.path = argv[2];
 	records_init(&w.records, strtoull(argv[3], NULL, 0),
 		     strtoul(argv[4], NULL, 0), device_sectors(w.path));
 	w.first = strtoul(argv[5], NULL, 0);
 	w.count = strtoul(argv[6], NULL, 0);
-	w.mapping = argv[7];
+	w.log = argv[7];
 	if (w.records.threads > RECORD_THREADS)
 		die("at most %u threads", RECORD_THREADS);
-	w.mapper = w.mapping ? open("/dev/mapper/control", O_RDWR | O_CLOEXEC) : -1;
-	if (w.mapping && w.mapper < 0)
-		die("/dev/mapper/control: %s", strerror(errno));
+	open_log(&w);
 	for (i = 0; i < w.records.threads; i++) {
 		threads[i].w = &w;
 		threads[i].number = i;
