@@ -31,7 +31,7 @@ help:
 	@echo 'make check            the tests that need no machine (4 minutes the first time)'
 	@echo 'make check-uml        functional tests in User Mode Linux'
 	@echo 'make test-kernels     every functional test on each of 6.1, 6.12 and 7.3'
-	@echo 'make test-debug       functional tests on the two-CPU debug kernel'
+	@echo 'make test-debug       functional tests on the two-CPU debug kernel, leaks'
 	@echo 'make test-crash       power cuts, faults and pressure for two hours'
 	@echo 'make bench            the driver beside loop, qemu-nbd and a raw file (an hour)'
 	@echo 'make bench-quick      the same, five minutes, and has it become slower?'

@@ -173,6 +173,28 @@ requires_dm() {
 	modprobe "dm-$1" 2>/dev/null || true
 	dmsetup targets 2>/dev/null | grep -q "^$1 " || skip "no dm-$1 in this kernel"
 }
+# What the driver has allocated and not freed, a line each: the slab allocator's own
+# account (with slub_debug=U: tests/suite --leaks), and that of vmalloc. What has been
+# freed may wait in KASAN's quarantine; shrinking empties that.
+accounted() { grep -q 'slub_debug=U' /proc/cmdline && [ -r /sys/kernel/debug/slab/kmalloc-64/alloc_traces ]; }
+allocated() {
+	local cache
+	for cache in /sys/kernel/slab/kmalloc-*; do echo 1 > "$cache/shrink"; done
+	grep -h -E '^ *[0-9]+ .* \[vhd\]' /sys/kernel/debug/slab/kmalloc-*/alloc_traces || true
+	grep -F '[vhd]' /proc/vmallocinfo || true
+}
+# All of it is freed, some by RCU and works: give them ten seconds and three looks
+nothing_allocated() {
+	local left looks=0 end=$((SECONDS + 10))
+	while [ $looks -lt 3 ] || [ $SECONDS -lt $end ]; do
+		left=$(allocated)
+		[ -n "$left" ] || return 0
+		looks=$((looks + 1))
+		sleep 0.1
+	done
+	note "$left"
+	fail "not freed: $(head -n 1 <<<"$left")"
+}
 is_uml() { grep -q 'User Mode Linux' /proc/cpuinfo; }
 
 # Emulated, a case takes three times as long. What no kernel does otherwise is

@@ -46,6 +46,7 @@ each() {
 	slab_before=$(slab)
 	for _ in 1 2 3; do
 		failnth a.vhd "$@"
+		! accounted || nothing_allocated
 		rmmod vhd
 		modprobe vhd
 		sleep 1
