@@ -67,4 +67,49 @@ t_suspend() {
 	sound a.vhd
 }
 
+# slow_writes MS: so long takes each write of the small file system
+slow_writes() {
+	local disk=${VHD_TEST_SMALL:-/dev/vdb}
+	dmsetup suspend --noudevsync --nolockfs vhdtest
+	dmsetup load vhdtest --table "0 $(blockdev --getsz "$disk") delay $disk 0 0 $disk 0 $1"
+	dmsetup resume --noudevsync vhdtest
+}
+
+# The file system below freezes its threads when the driver's work is stopped: none of
+# that may be at a commit of its own accord then, which would wait for these threads,
+# and the suspend would fail. Nor may it wait as long as somebody writes. Slow writes
+# make such a commit long
+slow_suspend_beside_commits() {
+	local disk=${VHD_TEST_SMALL:-/dev/vdb} writer i timeout
+	[ -w /sys/power/pm_test ] && grep -q freeze /sys/power/state || skip 'this kernel cannot rehearse a suspend'
+	requires_dm delay
+	small_fs ext4 90
+	umount $SMALL
+	dmsetup create --noudevsync vhdtest --table "0 $(blockdev --getsz "$disk") linear $disk 0"
+	dmsetup mknodes vhdtest
+	mount /dev/mapper/vhdtest $SMALL
+	create --size 60M $SMALL/base.vhd
+	create --type diff --parent $SMALL/base.vhd $SMALL/a.vhd
+	attach $SMALL/a.vhd
+	timeout=$(cat /sys/power/pm_freeze_timeout)
+	cleanup_fn eval "echo none > /sys/power/pm_test; echo $timeout > /sys/power/pm_freeze_timeout"
+	echo 5000 > /sys/power/pm_freeze_timeout
+	echo 0 > /sys/module/suspend/parameters/pm_test_delay
+	echo freezer > /sys/power/pm_test
+	slow_writes 200
+	# Each of these sets a bit, and none is flushed: only the driver asks for commits
+	vhdio write "$DEV" 1 0 $((800 * 16)) -b 8 -p 16 -t 4 -r -d &
+	writer=$!
+	for i in 1 2 3; do
+		sleep 0.7
+		echo freeze > /sys/power/state || fail "suspend $i was refused"
+	done
+	kill -0 $writer || fail 'all was written before'
+	slow_writes 0
+	wait $writer
+	vhdio verify "$DEV" 1 0 $((800 * 16)) -b 8 -p 16 -d
+	detach
+	sound $SMALL/a.vhd
+}
+
 run_cases "$@"

@@ -1072,6 +1072,21 @@ void vhd_device_sync_all(void)
 		if (!vhd)
 			continue;
 		vhd_writeback_sync(vhd);
+		vhd_writeback_wait_grown(vhd);
+		vhd_device_put(vhd);
+	}
+}
+
+void vhd_device_resume_all(void)
+{
+	struct vhd_device *vhd;
+	unsigned long index;
+
+	xa_for_each(&vhd_devices, index, vhd) {
+		vhd = vhd_device_get(index);
+		if (!vhd)
+			continue;
+		vhd_writeback_resume(vhd);
 		vhd_device_put(vhd);
 	}
 }

@@ -25,11 +25,16 @@ static struct miscdevice vhd_control = {
  */
 static bool vhd_suspended;
 
+bool vhd_is_suspended(void)
+{
+	return READ_ONCE(vhd_suspended);
+}
+
 /* File systems above are not always unmounted before a reboot. */
 static int vhd_reboot(struct notifier_block *nb, unsigned long event,
 		      void *data)
 {
-	if (!vhd_suspended)
+	if (!vhd_is_suspended())
 		vhd_device_sync_all();
 	return NOTIFY_DONE;
 }
@@ -43,12 +48,14 @@ static int vhd_pm(struct notifier_block *nb, unsigned long event, void *data)
 	switch (event) {
 	case PM_HIBERNATION_PREPARE:
 	case PM_SUSPEND_PREPARE:
+		/* First, so that what begins of its own accord is over then. */
+		WRITE_ONCE(vhd_suspended, true);
 		vhd_device_sync_all();
-		vhd_suspended = true;
 		break;
 	case PM_POST_HIBERNATION:
 	case PM_POST_SUSPEND:
-		vhd_suspended = false;
+		WRITE_ONCE(vhd_suspended, false);
+		vhd_device_resume_all();
 		break;
 	}
 	return NOTIFY_DONE;

@@ -410,6 +410,8 @@ struct vhd_device {
 };
 
 /* main.c */
+/** vhd_is_suspended - is a suspend under way: begin nothing nobody waits for */
+bool vhd_is_suspended(void);
 extern struct workqueue_struct *vhd_remove_wq;
 
 /* control.c */
@@ -485,6 +487,8 @@ int vhd_lane_start(struct vhd_device *vhd, struct vhd_layer *layer,
 bool vhd_device_is_ours(const struct gendisk *disk);
 /** vhd_device_sync_all - commit all devices: reboot or suspend is near */
 void vhd_device_sync_all(void);
+/** vhd_device_resume_all - what was put off during a suspend is done */
+void vhd_device_resume_all(void);
 /** vhd_device_wait_gone - module exit: wait until every device is freed */
 void vhd_device_wait_gone(void);
 
@@ -661,6 +665,10 @@ void vhd_writeback_punch(struct vhd_device *vhd);
  * Process context.  Return: 0 or the error of the commit.
  */
 int vhd_writeback_sync(struct vhd_device *vhd);
+/** vhd_writeback_wait_grown - wait for the growth, or punching, under way */
+void vhd_writeback_wait_grown(struct vhd_device *vhd);
+/** vhd_writeback_resume - after a suspend: what nobody waits for may go on */
+void vhd_writeback_resume(struct vhd_device *vhd);
 /** vhd_writeback_tidy - leave the file tight; nothing else may be going on */
 int vhd_writeback_tidy(struct vhd_device *vhd);
 /*

@@ -5,6 +5,11 @@
  * One work commits, one grows; each is its own lock for the plan it runs.
  * Requests that wait are on lists under wb->lock and are taken off by the work
  * before it begins, so that what a request waits for begins after it came.
+ *
+ * When the machine is about to be suspended, only what a request waits for is
+ * begun.  Workqueues are frozen together with the threads of the file system
+ * below: a work that then waits for such a thread would make the suspend fail.
+ * Who waits for a request is frozen first, and that waits for the request.
  */
 #include <linux/slab.h>
 
@@ -109,7 +114,10 @@ static void vhd_timer_work(struct work_struct *work)
 	struct vhd_device *vhd = container_of(to_delayed_work(work),
 					      struct vhd_device, wb.timer);
 
-	vhd_want_commit(vhd);
+	if (vhd_is_suspended())
+		vhd_writeback_dirtied(vhd);
+	else
+		vhd_want_commit(vhd);
 }
 
 /* Does somebody want a commit?  Takes the waiters of the next one. */
@@ -255,6 +263,8 @@ static bool vhd_take_grow_wanted(struct vhd_device *vhd)
 {
 	bool wanted = READ_ONCE(vhd->wb.grow_wanted);
 
+	if (vhd_is_suspended())
+		return false;
 	WRITE_ONCE(vhd->wb.grow_wanted, false);
 	return wanted && vhd_space_low(&READ_ONCE(vhd->top)->img);
 }
@@ -275,8 +285,10 @@ static void vhd_grow_work(struct work_struct *work)
 		err = vhd_grow(vhd);
 		vhd_resume_waiters(&waiters, err);
 	} while (!err);
+	if (err || vhd_is_suspended())
+		return;
 	/* One piece at a time: somebody may be waiting for space. */
-	if (!err && vhd_may_punch(vhd) && !vhd_punch(vhd) && vhd_may_punch(vhd))
+	if (vhd_may_punch(vhd) && !vhd_punch(vhd) && vhd_may_punch(vhd))
 		queue_work(vhd->wq, &vhd->wb.grow_work);
 }
 
@@ -306,6 +318,16 @@ void vhd_writeback_grow(struct vhd_device *vhd)
 	if (!vhd_space_low(&vhd->top->img))
 		return;
 	WRITE_ONCE(vhd->wb.grow_wanted, true);
+	queue_work(vhd->wq, &vhd->wb.grow_work);
+}
+
+void vhd_writeback_wait_grown(struct vhd_device *vhd)
+{
+	flush_work(&vhd->wb.grow_work);
+}
+
+void vhd_writeback_resume(struct vhd_device *vhd)
+{
 	queue_work(vhd->wq, &vhd->wb.grow_work);
 }
 
