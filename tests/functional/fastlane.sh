@@ -117,6 +117,42 @@ t_snapshot_and_commit() {
 	sound $DIR/a.vhd
 }
 
+# While blocks are moved every request is looked at and nobody takes the lane; then it
+# opens again, over a file whose blocks are elsewhere
+long_compacted() {
+	uml_is_enough
+	local before hits i sectors=$((IMAGE_MB * 2048))
+	lane_fs
+	lane_image --block-size 512K
+	for ((i = 1; i < IMAGE_MB * 2; i += 2)); do blkdiscard -o $((i * MIB / 2)) -l $((MIB / 2)) "$DEV"; done
+	sync "$DEV"
+	before=$(stat -c %s $DIR/a.vhd)
+	# The beginning of each block that is left is written all the time
+	( seed=10
+	while [ ! -e stop ]; do
+		seed=$((seed % 100 + 10))
+		if ! vhdio write "$DEV" $seed 0 $sectors -b 128 -p 2048 -t 8 -d ||
+			! vhdio verify "$DEV" $seed 0 $sectors -b 128 -p 2048 -d; then exit 1; fi
+	done ) & writer=$!
+	cleanup_fn touch stop
+	vhdctl compact -q "$DEV"
+	touch stop
+	wait $writer || fail 'what was written while blocks were moved is lost'
+	[ "$(stat -c %s $DIR/a.vhd)" -lt $((before * 2 / 3)) ] || fail "$(stat -c %s $DIR/a.vhd) bytes, had $before"
+	lane_opens
+	hits=$(attr hits)
+	for ((i = 0; i < IMAGE_MB; i++)); do
+		vhdio verify "$DEV" 1 $((i * 2048 + 128)) 896 -b 128 -d
+		vhdio verify "$DEV" 0 $((i * 2048 + 1024)) 1024 -b 128 -d
+	done
+	vhdio write "$DEV" 9 0 $sectors -b 128 -p 2048 -d
+	vhdio verify "$DEV" 9 0 $sectors -b 128 -p 2048 -d
+	[ "$(attr hits)" -ge $((hits + IMAGE_MB * 4)) ] || fail "$(($(attr hits) - hits)) hits after it"
+	[ "$(attr breaks)" = 0 ] || fail "$(attr breaks) breaks"
+	detach
+	sound $DIR/a.vhd
+}
+
 t_refused() {
 	uml_is_enough
 	create --size 4M a.vhd
@@ -273,6 +309,56 @@ t_errors_below() {
 	vhdio verify "$DEV" 2 0 4096 -d
 	detach
 }
+
+# Who cannot have a tag at once, and may not wait, goes the other way. (Lockdep takes the
+# queues of the two devices for one when the number is changed: see design.rst)
+long_no_tag_free() {
+	[ ! -e /proc/lockdep ] || skip 'lockdep would report a cycle that is none'
+	lower 40
+	local queue=/sys/block/${LOWER##*/}/queue seed
+	echo none > "$queue/scheduler"
+	echo 4 > "$queue/nr_requests" || skip 'the number of requests cannot be changed here'
+	create --size 32M --type fixed --force "$LOWER"
+	attach --fast-lane=on "$LOWER"
+	vhdio write "$DEV" 1 0 65536 -b 128 -d -f
+	lane_opens
+	for seed in 2 3; do
+		vhdio write "$DEV" $seed 0 16384 -b 8 -t 32 -r -d -f
+		vhdio verify "$DEV" $seed 0 16384 -b 8 -t 32 -d
+	done
+	vhdio verify "$DEV" 1 16384 49152 -d
+	detach
+}
+
+# Without memory for a map the lane takes less, and nothing that it must not: half of
+# all allocations of the driver's threads fail while it zeroes what was mapped
+long_no_memory_for_the_map() {
+	uml_is_enough
+	local faults=/sys/kernel/debug/failslab thread many=1000000 key i
+	[ -e /proc/self/make-it-fail ] && [ -d $faults ] || skip 'no fault injection in this kernel'
+	lane_fs
+	lane_image --type fixed
+	for thread in /proc/[0-9]*; do
+		case $(cat "$thread/comm" 2>/dev/null) in vhd* | kworker/u*) echo 1 > "$thread/make-it-fail" ;; esac
+	done
+	cleanup_fn eval "echo 0 > $faults/probability; echo N > $faults/task-filter; echo 1 > $faults/times"
+	for key in verbose=0 ignore-gfp-wait=N task-filter=Y times=$many interval=1 space=0 probability=50; do
+		echo "${key#*=}" > "$faults/${key%%=*}"
+	done
+	for ((i = 0; i < 16; i++)); do
+		blkdiscard -z -o $(((VICTIM + i * 512) * 512)) -l 65536 "$DEV" || fail "request $i failed"
+		vhdio verify "$DEV" 0 $((VICTIM + i * 512)) 128 -d
+		vhdio verify "$DEV" 1 $((VICTIM + i * 512 + 128)) 384 -d
+		[ $((i % 4)) != 3 ] || fallocate -o $((OTHER * 512)) -l 4096 $DIR/a.vhd
+	done
+	[ "$(cat $faults/times)" -lt $many ] || fail 'nothing could be made to fail'
+	echo 0 > $faults/probability
+	lane_opens
+	wait_for 60 all_mapped_again
+	detach
+	sound $DIR/a.vhd
+}
+all_mapped_again() { dd if="$DEV" of=/dev/null bs=64k iflag=direct status=none; [ "$(attr mapped)" -ge $(((IMAGE_MB - 2) * MIB)) ]; }
 
 # ---- that it does no harm --------------------------------------------------------
 
