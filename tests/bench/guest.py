@@ -252,6 +252,7 @@ class VhdiMount(Dynamic):
 
 
 ALL = {t.name: t for t in (Raw, Loop, Fixed, Dynamic, QemuFixed, QemuDynamic, VhdiMount)}
+LANE = (Fixed, Lane, RawDisk, OnDisk, LaneOnDisk)
 
 
 # ---- fio --------------------------------------------------------------------
@@ -366,21 +367,28 @@ class Bench:
         """Filled images, all patterns."""
         self.filled('main', ALL, PATTERNS)
 
-    def set_lane(self):
-        """The fast lane: images on XFS, and such as are a disk."""
+    def on_xfs(self):
+        """What the fast lane is compared with: images and files on XFS, and disks."""
         run('mkfs.xfs', '-q', null_disk(1, 1024))
         os.makedirs(DIR + '/xfs')
         run('mount', '/dev/nullb1', DIR + '/xfs')
         os.chdir(DIR + '/xfs')
-        targets = [t(self.options['size']) for t in (Raw, Loop, Fixed, Lane, RawDisk, OnDisk, LaneOnDisk)]
+
+    def off_xfs(self):
+        os.chdir(DIR)
+        run('umount', DIR + '/xfs')
+
+    def set_lane(self):
+        """The fast lane: images on XFS, and such as are a disk."""
+        self.on_xfs()
+        targets = [t(self.options['size']) for t in (Raw, Loop, *LANE)]
         targets = [t for t in targets if t.usable()]
         for t in targets:
             t.up()
         self.in_turn('lane', targets, self.wanted([j for j in PATTERNS if 'ioengine' not in j]))
         for t in targets:
             t.down()
-        os.chdir(DIR)
-        run('umount', DIR + '/xfs')
+        self.off_xfs()
 
     def set_depth(self):
         """Requests in flight from 1 to 64."""
@@ -459,7 +467,10 @@ class Bench:
 
     def set_profile(self):
         """Instructions by address, counted by the plugin outside (insns.c)."""
-        targets = self.targets(ALL, self.options['size'])
+        lane = [t(self.options['size']) for t in LANE if t.name in self.options['targets'] and t.name not in ALL]
+        if lane:
+            self.on_xfs()
+        targets = self.targets(ALL, self.options['size']) + lane
         for t in targets:
             t.up()
         number = 0

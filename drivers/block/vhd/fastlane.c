@@ -949,6 +949,11 @@ static void vhd_lane_submit_bio(struct bio *bio)
 {
 	struct blk_plug *outer = current->plug, plug;
 
+	/* From inside of another submission it is put into a list, no more. */
+	if (current->bio_list) {
+		submit_bio_noacct(bio);
+		return;
+	}
 	current->plug = NULL;
 	blk_start_plug(&plug);
 	submit_bio_noacct(bio);
@@ -956,12 +961,30 @@ static void vhd_lane_submit_bio(struct bio *bio)
 	current->plug = outer;
 }
 
+/*
+ * The same data as @src.  What lies in one page has its own vector: the block layer
+ * takes that as it is, and looks for where a clone is to be split.
+ */
+static bool vhd_lane_copy_bio(struct vhd_cmd *cmd, struct bio *src)
+{
+	struct bio_vec bv = bio_iovec(src);
+
+	if (bv.bv_len != src->bi_iter.bi_size)
+		return !bio_init_clone(NULL, &cmd->bio, src, GFP_NOWAIT);
+	cmd->bvec = bv;
+	bio_init(&cmd->bio, NULL, &cmd->bvec, 1, 0);
+	cmd->bio.bi_vcnt = 1;
+	cmd->bio.bi_iter.bi_size = bv.bv_len;
+	cmd->bio.bi_ioprio = src->bi_ioprio;
+	return true;
+}
+
 static bool vhd_lane_init_bio(struct vhd_lane *lane, struct vhd_cmd *cmd, u64 dev)
 {
 	struct request *rq = blk_mq_rq_from_pdu(cmd);
 	blk_opf_t opf = rq->cmd_flags & (REQ_META | REQ_PRIO | REQ_FUA);
 
-	if (bio_init_clone(NULL, &cmd->bio, rq->bio, GFP_NOWAIT))
+	if (!vhd_lane_copy_bio(cmd, rq->bio))
 		return false;
 	/* With the device it would be charged twice, first to whoever runs this. */
 	cmd->bio.bi_bdev = lane->bdev;

@@ -62,8 +62,10 @@ static void vhd_complete_rq(struct request *rq)
 {
 	struct vhd_cmd *cmd = blk_mq_rq_to_pdu(rq);
 
-	kfree(cmd->bvecs);
-	cmd->bvecs = NULL;
+	if (unlikely(cmd->bvecs)) {
+		kfree(cmd->bvecs);
+		cmd->bvecs = NULL;
+	}
 	blk_mq_end_request(rq, errno_to_blk_status(cmd->error));
 }
 

@@ -192,6 +192,7 @@ struct vhd_queue {
  * @passed: in one of vhd_gate's lists, if so
  * @epoch: of the device when the request began; see reclaim.c
  * @bio: the transfer in flight on the fast lane
+ * @bvec: of @bio, if its data lie in one page
  */
 struct vhd_cmd {
 	union {
@@ -214,6 +215,7 @@ struct vhd_cmd {
 	struct list_head passed;
 	unsigned long epoch;
 	struct bio bio;
+	struct bio_vec bvec;
 };
 
 /**
