@@ -58,8 +58,14 @@ def make_disk():
     null_disk(0, DISK_MIB)
     run('mkfs.ext4', '-q', '-m', '0', '-N', '4096', '-E', 'lazy_itable_init=0,lazy_journal_init=0', '/dev/nullb0')
     os.makedirs(DIR, exist_ok=True)
-    run('mount', '-o', 'discard', '/dev/nullb0', DIR)
+    run('mount', '/dev/nullb0', DIR)
     os.chdir(DIR)
+
+
+def trim():
+    """What was removed is given back to the guest's memory, now and not while the next one is measured."""
+    os.sync()
+    run('fstrim', DIR)
 
 
 def fill(path, size):
@@ -339,6 +345,7 @@ class Bench:
         self.options = options
         self.directory = directory
         self.out = open(directory + '/results.jsonl', 'w')
+        self.profiles = 0
 
     def record(self, group, round_, target, pattern, values, **more):
         values = {k: round(v, 3) for k, v in values.items()}
@@ -412,7 +419,7 @@ class Bench:
                     for name, values in fio(whole(t), [job_]):
                         self.record('allocate', round_ + 1, t.name, name, values)
                     t.down()
-                    os.sync()
+                    trim()
 
     def set_chain(self):
         """Chains of many depths, their blocks in all layers; and such as lie in the base only."""
@@ -465,6 +472,12 @@ class Bench:
         for t in [*others, target]:
             t.down()
 
+    def profiled(self, target, job_, runtime_ms=None):
+        self.profiles += 1
+        marks = {'exec_prerun': self.directory + '/mark', 'exec_postrun': self.directory + '/mark stop'}
+        for name, values in fio(whole(target), [{**job_, **marks}], runtime_ms):
+            self.record('profile', 1, target.name, name, values, counts=f'counts-{self.profiles}')
+
     def set_profile(self):
         """Instructions by address, counted by the plugin outside (insns.c)."""
         lane = [t(self.options['size']) for t in LANE if t.name in self.options['targets'] and t.name not in ALL]
@@ -473,14 +486,16 @@ class Bench:
         targets = self.targets(ALL, self.options['size']) + lane
         for t in targets:
             t.up()
-        number = 0
         for t in targets:
             for j in self.wanted(PATTERNS):
                 list(fio(whole(t), [j], 30))
-                number += 1
-                marks = {'exec_prerun': self.directory + '/mark', 'exec_postrun': self.directory + '/mark stop'}
-                for name, values in fio(whole(t), [{**j, **marks}], self.options['runtime_ms']):
-                    self.record('profile', 1, t.name, name, values, counts=f'counts-{number}')
+                self.profiled(t, j, self.options['runtime_ms'])
+        for size, job_ in FIRST_WRITES:
+            for t in self.targets(ALL, size, sparse=True) if job_['name'] in self.options['patterns'] else []:
+                t.up()
+                self.profiled(t, job_)
+                t.down()
+                trim()
         with open('/proc/kallsyms') as f:
             write_file(self.directory + '/kallsyms', f.read())
 
