@@ -512,34 +512,64 @@ static bool vhd_read_known(struct vhd_device *vhd, struct request *rq,
 	return true;
 }
 
-static void vhd_handle_rw(struct vhd_device *vhd, struct request *rq,
-			  struct vhd_cmd *cmd)
+/*
+ * A write whose place can be found, or made, without waiting.  Return: false if
+ * not; nothing has been done, and nothing is held.
+ */
+static bool vhd_write_known(struct vhd_device *vhd, struct request *rq,
+			    struct vhd_cmd *cmd)
 {
-	bool write = op_is_write(req_op(rq));
+	struct vhd_layer *top = vhd->top;
+	struct vhd_extent ext;
+
+	if (!vhd_backing_start_write(&top->backing, false))
+		return false;
+	if (vhd_map_write(&top->img, blk_rq_pos(rq), blk_rq_sectors(rq),
+			  &cmd->hold, &ext) || ext.kind != VHD_MAP_DATA) {
+		cmd->iocb.ki_filp = top->backing.file;
+		vhd_backing_end_write(&cmd->iocb);
+		return false;
+	}
+	vhd_writeback_grow(vhd);
+	vhd_submit_run(vhd, cmd, 0, ext.pos, blk_rq_bytes(rq));
+	return true;
+}
+
+static void vhd_handle_write(struct vhd_device *vhd, struct request *rq,
+			     struct vhd_cmd *cmd)
+{
 	u32 layer;
 	u64 pos;
 
-	if (write && unlikely(!vhd_may_write(vhd))) {
+	if (unlikely(!vhd_may_write(vhd))) {
 		vhd_cmd_end(cmd, -EIO);
 		return;
 	}
+	if (vhd_chain_map_fast(&vhd->chain, blk_rq_pos(rq), blk_rq_sectors(rq),
+			       &layer, &pos) == VHD_MAP_DATA && !layer &&
+	    vhd_backing_start_write(&vhd->top->backing, false))
+		vhd_submit_run(vhd, cmd, 0, pos, blk_rq_bytes(rq));
+	else if (!vhd_write_known(vhd, rq, cmd))
+		vhd_cmd_slow(cmd);
+}
+
+static void vhd_handle_read(struct vhd_device *vhd, struct request *rq,
+			    struct vhd_cmd *cmd)
+{
+	u32 layer;
+	u64 pos;
+
 	switch (vhd_chain_map_fast(&vhd->chain, blk_rq_pos(rq),
 				   blk_rq_sectors(rq), &layer, &pos)) {
 	case VHD_MAP_DATA:
-		if (write && layer)
-			break;
-		if (write && !vhd_backing_start_write(&vhd->top->backing, false))
-			break;
 		vhd_submit_run(vhd, cmd, layer, pos, blk_rq_bytes(rq));
 		return;
 	case VHD_MAP_ZERO:
-		if (write)
-			break;
 		vhd_zero_run(cmd, blk_rq_bytes(rq));
 		vhd_cmd_end(cmd, 0);
 		return;
 	case VHD_MAP_SLOW:
-		if (!write && vhd_read_known(vhd, rq, cmd))
+		if (vhd_read_known(vhd, rq, cmd))
 			return;
 		break;
 	default:
@@ -570,7 +600,10 @@ static void vhd_handle(struct vhd_device *vhd, struct vhd_cmd *cmd)
 	case REQ_OP_READ:
 	case REQ_OP_WRITE:
 		charged = vhd_charge(rq);
-		vhd_handle_rw(vhd, rq, cmd);
+		if (op_is_write(req_op(rq)))
+			vhd_handle_write(vhd, rq, cmd);
+		else
+			vhd_handle_read(vhd, rq, cmd);
 		vhd_uncharge(charged);
 		break;
 	case REQ_OP_DISCARD:
