@@ -235,8 +235,8 @@ vhdread() { "${PYTHON[@]}" "$TESTS/interop/vhdread.py" "$@"; }
 vhdmake() { "${PYTHON[@]}" "$TESTS/interop/vhdmake.py" "$@"; }
 create() { vhdctl create "$@"; }
 
-# attach [OPTION]... IMAGE: the device is $DEV. With VHD_TEST_ATTACH=--fast-lane=auto
-# any case runs on the fast lane, where there is one.
+# attach [OPTION]... IMAGE: the device is $DEV. $VHD_TEST_ATTACH is an option for all of
+# a run: --fast-lane=off, or on.
 attach() {
 	DEV=$(vhdctl attach ${VHD_TEST_ATTACH:+"$VHD_TEST_ATTACH"} "$@")
 	[ -b "$DEV" ] || fail "vhdctl attach $*: printed '$DEV', which is no block device"

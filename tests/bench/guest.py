@@ -153,7 +153,7 @@ class Vhd(Target):
         run('vhdctl', 'create', '--type', self.kind, '--size', f'{self.size}M', self.file)
 
     def attach(self):
-        return run('vhdctl', 'attach', self.file)
+        return run('vhdctl', 'attach', '--fast-lane=off', self.file)
 
     def detach(self):
         run('vhdctl', 'detach', '--wait=10', self.path)

@@ -69,8 +69,8 @@ takes_it() {
 	detach
 	[ "$(stat -c %Y $DIR/a.vhd)" -ge $(($(date +%s) - 60)) ] || fail 'the file has old times'
 	sound $DIR/a.vhd
-	attach $DIR/a.vhd
-	[ "$(attr)" = off ] || fail "without the option the lane is $(attr)"
+	attach --fast-lane=off $DIR/a.vhd
+	[ "$(attr)" = off ] || fail "the lane is $(attr)"
 	vhdio verify "$DEV" 1 0 $VICTIM
 	vhdio verify "$DEV" 2 $VICTIM 4096
 	vhdio verify "$DEV" 1 $((VICTIM + 4096)) $((IMAGE_MB * 2048 - VICTIM - 4096))
@@ -177,6 +177,14 @@ t_refused() {
 	exec 9>>$DIR/a.vhd
 	expect_fail 4 'fast lane' vhdctl attach --fast-lane=on $DIR/a.vhd
 	exec 9>&-
+	# Who attaches for reading changes nothing, not even a flag; else it is the rule
+	create --size 4M $DIR/c.vhd
+	attach -r $DIR/c.vhd
+	[ "$(attr)" = closed ] || fail "attached for reading, the lane is $(attr)"
+	detach
+	attach $DIR/c.vhd
+	[ "$(attr)" = open ] || fail "without an option the lane is $(attr)"
+	detach
 	vhdio write $DIR/a.vhd 1 0 64
 	cp --reflink=always $DIR/a.vhd $DIR/b.vhd
 	expect_fail 4 'fast lane' vhdctl attach --fast-lane=on $DIR/a.vhd

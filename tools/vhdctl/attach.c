@@ -69,8 +69,8 @@ static const char help[] =
 	"                             holes; off: they are refused\n"
 	"     --fast-lane=auto|on|off let requests go straight to the disk that the\n"
 	"                             image is, or that its file system (XFS) is\n"
-	"                             on; auto: where it is possible; on: or fail;\n"
-	"                             off (default): never\n"
+	"                             on; auto (default): where it is possible;\n"
+	"                             on: or fail; off: never\n"
 	"     --size-rule exact|chs   chs: the size is that of the geometry, for\n"
 	"                             images of old Virtual PC\n"
 	"     --force                 although a saved state depends on the\n"
@@ -328,7 +328,9 @@ static int attach(struct wish *w, struct vhd_layers *c, int control)
 		fds[i] = c->layers[i]->fd;
 	w->args.fds = (uintptr_t)fds;
 	w->args.nr_layers = c->nr;
-	if (w->args.flags & (VHD_ATTACH_FAST_LANE | VHD_ATTACH_FAST_LANE_ON))
+	/* Who only reads, and asks for nothing, leaves the file's flags alone. */
+	if (w->args.flags & VHD_ATTACH_FAST_LANE_ON ||
+	    (w->args.flags & VHD_ATTACH_FAST_LANE && !read_only(w)))
 		keep_in_place(c->layers[0]->fd);
 	if (ioctl(control, VHD_IOC_ATTACH, &w->args))
 		return attach_error(c->layers[0], w, -errno);
@@ -487,6 +489,7 @@ static int run_attach(int argc, char **argv)
 {
 	struct wish w = {
 		.args.size = sizeof(w.args),
+		.args.flags = VHD_ATTACH_FAST_LANE,
 		.args.index = -1,
 	};
 	int c;

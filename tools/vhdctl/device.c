@@ -10,9 +10,11 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <linux/fs.h>
+#include <linux/magic.h>
 
 #include "device.h"
 
@@ -267,10 +269,12 @@ int device_numbers(const struct device *d, dev_t **devs)
 void keep_in_place(int fd)
 {
 	struct fsxattr attr;
+	struct statfs fs;
 	struct stat st;
 
-	/* Of a block device that would be its node's. */
-	if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+	/* Of a block device that would be its node's; elsewhere there is no lane. */
+	if (fstat(fd, &st) || !S_ISREG(st.st_mode) ||
+	    fstatfs(fd, &fs) || fs.f_type != XFS_SUPER_MAGIC)
 		return;
 	if (ioctl(fd, FS_IOC_FSGETXATTR, &attr) ||
 	    attr.fsx_xflags & FS_XFLAG_NODEFRAG)
