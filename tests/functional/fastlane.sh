@@ -254,8 +254,8 @@ on_device() {
 	[ "$(attr breaks)" = 0 ] || fail "$(attr breaks) breaks"
 	detach
 	vhdctl check "$LOWER" || fail 'the image is not sound'
-	attach "$LOWER"
-	[ "$(attr)" = off ] || fail "without the option the lane is $(attr)"
+	attach --fast-lane=off "$LOWER"
+	[ "$(attr)" = off ] || fail "the lane is $(attr)"
 	vhdio verify "$DEV" 5 $OTHER 2048
 	vhdio verify "$DEV" 6 $((VICTIM + 128)) $((PART - 128))
 	detach
