@@ -43,6 +43,7 @@ wait_for() {
 poke() { dd if="$DEV" of=/dev/null bs=4k count=1 skip="${1:-0}" iflag=direct status=none; }
 is_open() { poke || true; [ "$(attr)" = open ]; }
 hits_more() { poke "${2:-0}" || true; [ "$(attr hits)" -gt "$1" ]; }
+has_hits() { [ "$(attr hits)" -ge "$1" ]; }
 broken_more() { [ "$(attr breaks)" -gt "$1" ]; }
 all_mapped() { vhdio verify "$DEV" 1 0 $((IMAGE_MB * 2048)) -b 128 -d && [ "$(attr mapped)" -ge $((IMAGE_MB * MIB)) ]; }
 lane_opens() { wait_for 60 is_open; wait_for 60 hits_more "$(attr hits)" "${1:-0}"; }
@@ -290,7 +291,7 @@ t_errors_below() {
 	requires_dm linear
 	requires_dm error
 	lower 40
-	local name=vhdtest-lane$RANDOM size
+	local name=vhdtest-lane$RANDOM size hits
 	size=$(blockdev --getsz "$LOWER")
 	dmsetup create --noudevsync "$name" --table "0 $size linear $LOWER 0"
 	dmsetup --noudevsync mknodes "$name"
@@ -309,8 +310,11 @@ t_errors_below() {
 	! dd if=/dev/zero of="$DEV" bs=4k count=1 seek=4096 oflag=direct status=none 2>/dev/null || fail 'a sector that cannot be written was written'
 	vhdio verify "$DEV" 1 32832 32704 -d
 	# Suspended: who comes waits, and goes on
+	lane_opens
 	dmsetup suspend --noudevsync "$name"
+	hits=$(attr hits)
 	vhdio write "$DEV" 2 0 4096 -d -t 8 & writer=$!
+	wait_for 30 has_hits $((hits + 1))
 	sleep 0.5
 	dmsetup resume --noudevsync "$name"
 	wait $writer || fail 'a write failed that came while the device was suspended'
@@ -461,6 +465,7 @@ t_blocks_taken_away() {
 # for them, or they would end where his file is
 t_slow_writes_waited_for() {
 	uml_is_enough
+	local hits
 	lane_fs
 	lane_image --type fixed
 	fill_up
@@ -470,14 +475,16 @@ t_slow_writes_waited_for() {
 	echo +io > cgroups/cgroup.subtree_control || skip 'no io controller here'
 	mkdir -p cgroups/slow
 	cleanup_fn rmdir cgroups/slow
-	echo "$(cat "/sys/block/${LOOP##*/}/dev") wiops=30" > cgroups/slow/io.max || skip 'no throttling here'
-	for _ in $(runs_all && echo 1 2 3 || echo 1); do
+	echo "$(cat "/sys/block/${LOOP##*/}/dev") wiops=8" > cgroups/slow/io.max || skip 'no throttling here'
+	for _ in $(seq "${VHD_TEST_ROUNDS:-1}"); do
 		sync -f $DIR
 		vhdio write "$DEV" 1 $VICTIM $PART -b 128 -d -f
 		lane_opens $((VICTIM / 8))
+		hits=$(attr hits)
 		( echo "$BASHPID" > cgroups/slow/cgroup.procs
 		exec vhdio write "$DEV" 200 $VICTIM 256 -b 8 -t 32 -r -d -e 28 ) & writer=$!
-		sleep 0.2
+		# They are under way for seconds, and the rest of this takes less
+		wait_for 30 has_hits $((hits + 16))
 		take_away punch
 		wait $writer || true
 		heir_untouched punch
