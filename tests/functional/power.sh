@@ -67,8 +67,8 @@ t_suspend() {
 	sound a.vhd
 }
 
-# slow_writes MS: so long takes each write of the small file system
-slow_writes() {
+# delay_writes MS: so long takes each write of the small file system
+delay_writes() {
 	local disk=${VHD_TEST_SMALL:-/dev/vdb}
 	dmsetup suspend --noudevsync --nolockfs vhdtest
 	dmsetup load vhdtest --table "0 $(blockdev --getsz "$disk") delay $disk 0 0 $disk 0 $1"
@@ -96,7 +96,7 @@ slow_suspend_beside_commits() {
 	echo 5000 > /sys/power/pm_freeze_timeout
 	echo 0 > /sys/module/suspend/parameters/pm_test_delay
 	echo freezer > /sys/power/pm_test
-	slow_writes 200
+	delay_writes 200
 	# Each of these sets a bit, and none is flushed: only the driver asks for commits
 	vhdio write "$DEV" 1 0 $((800 * 16)) -b 8 -p 16 -t 4 -r -d &
 	writer=$!
@@ -105,7 +105,7 @@ slow_suspend_beside_commits() {
 		echo freeze > /sys/power/state || fail "suspend $i was refused"
 	done
 	kill -0 $writer || fail 'all was written before'
-	slow_writes 0
+	delay_writes 0
 	wait $writer
 	vhdio verify "$DEV" 1 0 $((800 * 16)) -b 8 -p 16 -d
 	detach
