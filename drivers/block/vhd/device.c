@@ -1062,7 +1062,7 @@ int vhd_device_snapshot(struct vhd_snapshot_args *args, struct file *child,
 	return ret;
 }
 
-void vhd_device_sync_all(void)
+static void vhd_device_each(void (*fn)(struct vhd_device *vhd))
 {
 	struct vhd_device *vhd;
 	unsigned long index;
@@ -1071,22 +1071,23 @@ void vhd_device_sync_all(void)
 		vhd = vhd_device_get(index);
 		if (!vhd)
 			continue;
-		vhd_writeback_sync(vhd);
-		vhd_writeback_wait_grown(vhd);
+		fn(vhd);
 		vhd_device_put(vhd);
 	}
 }
 
+static void vhd_device_sync(struct vhd_device *vhd)
+{
+	vhd_writeback_sync(vhd);
+	vhd_writeback_wait_grown(vhd);
+}
+
+void vhd_device_sync_all(void)
+{
+	vhd_device_each(vhd_device_sync);
+}
+
 void vhd_device_resume_all(void)
 {
-	struct vhd_device *vhd;
-	unsigned long index;
-
-	xa_for_each(&vhd_devices, index, vhd) {
-		vhd = vhd_device_get(index);
-		if (!vhd)
-			continue;
-		vhd_writeback_resume(vhd);
-		vhd_device_put(vhd);
-	}
+	vhd_device_each(vhd_writeback_resume);
 }

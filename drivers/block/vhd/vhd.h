@@ -487,7 +487,7 @@ int vhd_lane_start(struct vhd_device *vhd, struct vhd_layer *layer,
 		   bool required);
 /** vhd_device_is_ours - is the disk one of this driver's */
 bool vhd_device_is_ours(const struct gendisk *disk);
-/** vhd_device_sync_all - commit all devices: reboot or suspend is near */
+/** vhd_device_sync_all - commit all devices, end growth: reboot or suspend is near */
 void vhd_device_sync_all(void);
 /** vhd_device_resume_all - what was put off during a suspend is done */
 void vhd_device_resume_all(void);
