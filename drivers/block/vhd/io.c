@@ -6,8 +6,8 @@
  * plug and journal handle, and loses data that way.  (What takes the fast lane,
  * fastlane.c, is no file I/O.)  Each hardware queue has a worker, a thread that
  * takes the whole list at once; it does what needs no waiting: reads and writes
- * of blocks whose place is known.  The rest goes on in a workqueue, where it may
- * wait.
+ * of blocks whose place is known, or can be made at once.  The rest goes on in a
+ * workqueue, where it may wait.
  *
  * A request is transferred as runs of sectors that are of one kind, a run in
  * one or several parts (kiocbs), one part at a time.  Nearly always that is one
@@ -62,10 +62,8 @@ static void vhd_complete_rq(struct request *rq)
 {
 	struct vhd_cmd *cmd = blk_mq_rq_to_pdu(rq);
 
-	if (unlikely(cmd->bvecs)) {
-		kfree(cmd->bvecs);
-		cmd->bvecs = NULL;
-	}
+	kfree(cmd->bvecs);
+	cmd->bvecs = NULL;
 	blk_mq_end_request(rq, errno_to_blk_status(cmd->error));
 }
 
