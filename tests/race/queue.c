@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 typedef uint64_t u64;
+typedef int64_t s64;
+typedef uint8_t u8;
 typedef int blk_status_t;
 
 #define BLK_STS_OK		0
@@ -37,6 +39,8 @@ typedef int blk_status_t;
 				__ATOMIC_ACQUIRE : __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 #define min(a, b)		((a) < (b) ? (a) : (b))
+#define min_t(t, a, b)		min((t)(a), (t)(b))
+#define max(a, b)		((a) > (b) ? (a) : (b))
 #define clamp_t(t, v, lo, hi)	((t)(v) < (t)(lo) ? (t)(lo) : \
 				 (t)(v) > (t)(hi) ? (t)(hi) : (t)(v))
 #define container_of(p, t, m)	((t *)((char *)(p) - offsetof(t, m)))
@@ -174,8 +178,63 @@ static void yield(void) { sched_yield(); }
 static void cond_resched(void) { }
 static void set_freezable(void) { }
 static void try_to_freeze(void) { }
-static void memalloc_noio_save(void) { }
+static unsigned int memalloc_noio_save(void) { return 0; }
+static void memalloc_noio_restore(unsigned int flags) { }
 static void usleep_range(int lo, int hi) { usleep(lo); }
+
+/* ---- a work of a workqueue, and the thread that does it --------------------- */
+
+struct work_struct {
+	bool pending;
+	bool running;	/* under lock, as is what follows */
+	bool stop;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+};
+
+/* What was written before is seen by the work, which begins anew if it is at work. */
+static bool queue_work(void *wq, struct work_struct *work)
+{
+	if (__atomic_exchange_n(&work->pending, true, __ATOMIC_SEQ_CST))
+		return false;
+	pthread_mutex_lock(&work->lock);
+	pthread_cond_broadcast(&work->changed);
+	pthread_mutex_unlock(&work->lock);
+	return true;
+}
+
+static bool work_idle(struct work_struct *work)
+{
+	return !__atomic_load_n(&work->pending, __ATOMIC_SEQ_CST) && !work->running;
+}
+
+static bool flush_work(struct work_struct *work)
+{
+	pthread_mutex_lock(&work->lock);
+	while (!work_idle(work))
+		pthread_cond_wait(&work->changed, &work->lock);
+	pthread_mutex_unlock(&work->lock);
+	return true;
+}
+
+static void do_work(struct work_struct *work, void (*fn)(struct work_struct *))
+{
+	pthread_mutex_lock(&work->lock);
+	while (!work->stop) {
+		if (!__atomic_load_n(&work->pending, __ATOMIC_SEQ_CST)) {
+			pthread_cond_wait(&work->changed, &work->lock);
+			continue;
+		}
+		work->running = true;
+		__atomic_store_n(&work->pending, false, __ATOMIC_SEQ_CST);
+		pthread_mutex_unlock(&work->lock);
+		fn(work);
+		pthread_mutex_lock(&work->lock);
+		work->running = false;
+		pthread_cond_broadcast(&work->changed);
+	}
+	pthread_mutex_unlock(&work->lock);
+}
 
 struct blk_plug { int unused; };
 static void blk_start_plug(struct blk_plug *plug) { }
@@ -191,6 +250,7 @@ struct vhd_device {
 	struct vhd_queue *queues;
 	void *wq;
 	void *write_wq;
+	void *local_wq;
 };
 
 static void flush_workqueue(void *wq) { }
@@ -241,17 +301,18 @@ static void vhd_handle(struct vhd_device *vhd, struct vhd_cmd *cmd);
 
 static struct vhd_queue queue;
 static struct vhd_device device = {
-	.fast_lane = true, .nr_queues = 1, .queues = &queue,
+	.fast_lane = true, .nr_queues = 1, .queues = &queue, .local_wq = &device,
 };
 static struct blk_mq_hw_ctx hctx = { .driver_data = &queue };
 static struct task_struct worker = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.woken = PTHREAD_COND_INITIALIZER,
 };
-static u64 until, seed, handled, taken;
+static struct task_struct local;
+static u64 until, seed, handled, taken, locally;
 static int submitting;
 
-/* The worker's alone until it ends. */
+/* The one's alone who has taken it from the list until it ends. */
 static void vhd_handle(struct vhd_device *vhd, struct vhd_cmd *cmd)
 {
 	if (cmd->done || cmd->run_left || cmd->starved || cmd->gated)
@@ -260,7 +321,10 @@ static void vhd_handle(struct vhd_device *vhd, struct vhd_cmd *cmd)
 	cmd->run_left = 1;
 	cmd->starved = cmd->gated = true;
 	cmd->answer = cmd->asked + 1;
-	handled++;
+	__atomic_fetch_add(&handled, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&locally, current == &local, __ATOMIC_RELAXED);
+	if (READ_ONCE(queue.latest) == cmd)
+		WRITE_ONCE(queue.latest, NULL);
 	__atomic_store_n(&cmd->ended, true, __ATOMIC_RELEASE);
 }
 
@@ -278,15 +342,18 @@ static bool vhd_lane_submit(struct vhd_device *vhd, struct vhd_cmd *cmd)
 /*
  * The worker sleeps, there are requests, and nobody is about to wake it.  Who has
  * added one that is seen here counts as submitting until he has looked whether he
- * must, and to wake it he needs the lock.
+ * must, and to wake it he needs the lock.  Nor has the work on his own processor
+ * anything to do.
  */
 static void look_for_lost(void)
 {
 	pthread_mutex_lock(&worker.lock);
+	pthread_mutex_lock(&queue.local.lock);
 	if (worker.asleep && READ_ONCE(worker.state) == TASK_IDLE &&
-	    !llist_empty(&queue.list) &&
+	    work_idle(&queue.local) && !llist_empty(&queue.list) &&
 	    !__atomic_load_n(&submitting, __ATOMIC_SEQ_CST))
 		die(3, "nobody was woken for a request");
+	pthread_mutex_unlock(&queue.local.lock);
 	pthread_mutex_unlock(&worker.lock);
 }
 
@@ -326,12 +393,17 @@ static void *submitter(void *arg)
 {
 	static struct request all[SUBMITTERS][DEPTH];
 	struct request *rqs = all[(long)arg];
-	unsigned int n, i;
+	unsigned int n, i, singly = 0;
 
 	random_state = seed + (long)arg + 1;
 	while (local_clock() < until) {
-		n = 1 + chance(chance(2) ? 1 : DEPTH);
-		submit(rqs, n, chance(4));
+		/* Now and then one after the other for a while. */
+		if (singly)
+			singly--;
+		else if (!chance(50))
+			singly = 50;
+		n = singly ? 1 : 1 + chance(chance(2) ? 1 : DEPTH);
+		submit(rqs, n, singly || chance(4));
 		for (i = 0; i < n; i++)
 			wait_for(&rqs[i].cmd);
 		if (!chance(20))
@@ -359,6 +431,14 @@ static void *work(void *arg)
 	return NULL;
 }
 
+static void *work_locally(void *arg)
+{
+	current = arg;
+	random_state = seed + 200;
+	do_work(&queue.local, vhd_local_work);
+	return NULL;
+}
+
 static void submit_for(u64 ns, long submitters)
 {
 	pthread_t threads[SUBMITTERS + 1];
@@ -381,15 +461,23 @@ int main(int argc, char **argv)
 	seed = strtoull(argv[2], NULL, 0);
 	queue.vhd = &device;
 	queue.task = &worker;
+	pthread_mutex_init(&queue.local.lock, NULL);
+	pthread_cond_init(&queue.local.changed, NULL);
 	pthread_create(&worker.id, NULL, work, &worker);
+	pthread_create(&local.id, NULL, work_locally, &local);
 	/* Of several one wakes the worker for what another has left there. */
 	for (i = 1; i <= SUBMITTERS; i++)
 		submit_for(strtoull(argv[1], NULL, 0) * NSEC_PER_SEC / SUBMITTERS, i);
 	__atomic_store_n(&worker.stop, true, __ATOMIC_SEQ_CST);
 	wake_up_process(&worker);
 	pthread_join(worker.id, NULL);
-	printf("%llu requests, %llu on the lane, %lu sleeps, %lu of lingering found some\n",
+	pthread_mutex_lock(&queue.local.lock);
+	queue.local.stop = true;
+	pthread_cond_broadcast(&queue.local.changed);
+	pthread_mutex_unlock(&queue.local.lock);
+	pthread_join(local.id, NULL);
+	printf("%llu requests, %llu on the lane, %llu locally, %lu sleeps, %lu of lingering found some\n",
 	       (unsigned long long)(handled + taken), (unsigned long long)taken,
-	       queue.linger.sleeps, queue.linger.hits);
-	return !queue.linger.sleeps || !taken;
+	       (unsigned long long)locally, queue.linger.sleeps, queue.linger.hits);
+	return !queue.linger.sleeps || !taken || !locally;
 }

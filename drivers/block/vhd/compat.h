@@ -16,6 +16,7 @@
 #include <linux/sched/mm.h>
 #include <linux/shrinker.h>
 #include <linux/version.h>
+#include <linux/workqueue.h>
 
 #define VHD_KERNEL(a, b) (KERNEL_VERSION(a, b, 0) <= LINUX_VERSION_CODE)
 
@@ -68,6 +69,13 @@
 #define VHD_TAG_SET_FLAGS BLK_MQ_F_NO_SCHED_BY_DEFAULT
 #else
 #define VHD_TAG_SET_FLAGS (BLK_MQ_F_NO_SCHED_BY_DEFAULT | BLK_MQ_F_SHOULD_MERGE)
+#endif
+
+/* 6.17: a workqueue of each processor's own workers is asked for. */
+#if VHD_KERNEL(6, 17)
+#define VHD_WQ_PERCPU WQ_PERCPU
+#else
+#define VHD_WQ_PERCPU 0
 #endif
 
 /* 6.14: a frozen queue implies noio, and freezing returns the old flags. */

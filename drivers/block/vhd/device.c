@@ -58,6 +58,8 @@ static void vhd_device_free(struct vhd_device *vhd)
 		destroy_workqueue(vhd->wq);
 	if (vhd->write_wq)
 		destroy_workqueue(vhd->write_wq);
+	if (vhd->local_wq)
+		destroy_workqueue(vhd->local_wq);
 	mutex_destroy(&vhd->set_lock);
 	mutex_destroy(&vhd->lock);
 	lockdep_unregister_key(&vhd->key);
@@ -596,7 +598,15 @@ static int vhd_workqueues_create(struct vhd_device *vhd)
 
 	vhd->wq = alloc_workqueue("vhd%d", flags, 0, vhd->index);
 	vhd->write_wq = alloc_workqueue("vhd%d_write", flags, 0, vhd->index);
-	return vhd->wq && vhd->write_wq ? 0 : -ENOMEM;
+	if (!vhd->wq || !vhd->write_wq)
+		return -ENOMEM;
+	/* With one processor every worker is on the submitter's. */
+	if (vhd->nr_queues == 1)
+		return 0;
+	vhd->local_wq = alloc_workqueue("vhd%d_local", VHD_WQ_PERCPU |
+					WQ_HIGHPRI | WQ_FREEZABLE |
+					WQ_MEM_RECLAIM, 0, vhd->index);
+	return vhd->local_wq ? 0 : -ENOMEM;
 }
 
 int vhd_lane_start(struct vhd_device *vhd, struct vhd_layer *layer,

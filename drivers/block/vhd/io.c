@@ -60,10 +60,13 @@ void vhd_cmd_end(struct vhd_cmd *cmd, int error)
 
 static void vhd_complete_rq(struct request *rq)
 {
+	struct vhd_queue *hq = rq->mq_hctx->driver_data;
 	struct vhd_cmd *cmd = blk_mq_rq_to_pdu(rq);
 
 	kfree(cmd->bvecs);
 	cmd->bvecs = NULL;
+	if (READ_ONCE(hq->latest) == cmd)
+		WRITE_ONCE(hq->latest, NULL);
 	blk_mq_end_request(rq, errno_to_blk_status(cmd->error));
 }
 
@@ -620,15 +623,30 @@ static void vhd_handle(struct vhd_device *vhd, struct vhd_cmd *cmd)
 	}
 }
 
-static void vhd_queue_drain(struct vhd_queue *hq, struct llist_node *list)
+/*
+ * So many go to the disk as soon as they are looked up, so that it has something to
+ * do meanwhile; the others follow together.
+ */
+#define VHD_DRAIN_SINGLY	2U
+
+/* Return: how many they were. */
+static unsigned int vhd_queue_drain(struct vhd_queue *hq,
+				    struct llist_node *list)
 {
 	struct vhd_cmd *cmd, *next;
 	struct blk_plug plug;
+	unsigned int nr = 0;
 
 	blk_start_plug(&plug);
-	llist_for_each_entry_safe(cmd, next, llist_reverse_order(list), node)
+	llist_for_each_entry_safe(cmd, next, llist_reverse_order(list), node) {
 		vhd_handle(hq->vhd, cmd);
+		if (++nr <= VHD_DRAIN_SINGLY) {
+			blk_finish_plug(&plug);
+			blk_start_plug(&plug);
+		}
+	}
 	blk_finish_plug(&plug);
+	return nr;
 }
 
 /* Sleep until queue_rq has added something; see vhd_queue_kick(). */
@@ -656,7 +674,7 @@ static int vhd_queue_thread(void *data)
 		WRITE_ONCE(hq->rounds, hq->rounds + 1);
 		list = llist_del_all(&hq->list);
 		if (list)
-			vhd_queue_drain(hq, list);
+			vhd_linger_took(&hq->linger, vhd_queue_drain(hq, list));
 		else if (!vhd_linger(&hq->linger, &hq->list))
 			vhd_queue_sleep(hq);
 		cond_resched();
@@ -664,13 +682,53 @@ static int vhd_queue_thread(void *data)
 	return 0;
 }
 
+static void vhd_local_work(struct work_struct *work)
+{
+	struct vhd_queue *hq = container_of(work, struct vhd_queue, local);
+	unsigned int throttle = current->flags & PF_LOCAL_THROTTLE;
+	struct llist_node *list = llist_del_all(&hq->list);
+	unsigned int noio = memalloc_noio_save();
+
+	current->flags |= PF_LOCAL_THROTTLE;
+	vhd_queue_drain(hq, list);
+	if (!throttle)
+		current->flags &= ~PF_LOCAL_THROTTLE;
+	memalloc_noio_restore(noio);
+}
+
+/* So many in a row that were the only one, and the next will be such a one, too. */
+#define VHD_SINGLES		8U
+
+/*
+ * Is @cmd the only request under way, as those before it were?  Then who has
+ * queued it will wait for it.
+ */
+static bool vhd_queue_single(struct vhd_queue *hq, struct vhd_cmd *cmd)
+{
+	u8 singles = READ_ONCE(hq->latest) ? 0 : READ_ONCE(hq->singles) + 1;
+
+	WRITE_ONCE(hq->latest, cmd);
+	if (singles <= VHD_SINGLES)
+		WRITE_ONCE(hq->singles, singles);
+	return singles > VHD_SINGLES;
+}
+
 /*
  * llist_add is a full barrier, and so is the worker's set_current_state: either
  * we see it idle, or it sees our request.
+ *
+ * The scheduler likes to wake a worker on another processor, which works beside
+ * the submitter.  One who waits has nothing to do beside it: to interrupt a
+ * processor that sleeps, for the request and again for its end, takes longer
+ * than to go to and fro on one.
  */
-static void vhd_queue_kick(struct vhd_queue *hq)
+static void vhd_queue_kick(struct vhd_queue *hq, bool single)
 {
-	if (READ_ONCE(hq->idle))
+	if (!READ_ONCE(hq->idle))
+		return;
+	if (single && hq->vhd->local_wq)
+		queue_work(hq->vhd->local_wq, &hq->local);
+	else
 		wake_up_process(hq->task);
 }
 
@@ -690,7 +748,7 @@ static bool vhd_take_lane(struct vhd_queue *hq, struct request *rq, bool last)
 		return false;
 	/* The others of the batch may have gone to the worker. */
 	if (last && !llist_empty(&hq->list))
-		vhd_queue_kick(hq);
+		vhd_queue_kick(hq, false);
 	return true;
 }
 
@@ -699,6 +757,7 @@ static blk_status_t vhd_queue_rq(struct blk_mq_hw_ctx *hctx,
 {
 	struct vhd_cmd *cmd = blk_mq_rq_to_pdu(bd->rq);
 	struct vhd_queue *hq = hctx->driver_data;
+	bool single;
 
 	cmd->hold = (struct vhd_hold) { };
 	cmd->bvecs = NULL;
@@ -711,15 +770,16 @@ static blk_status_t vhd_queue_rq(struct blk_mq_hw_ctx *hctx,
 	if (unlikely(hq->vhd->fast_lane) &&
 	    vhd_take_lane(hq, bd->rq, bd->last))
 		return BLK_STS_OK;
+	single = vhd_queue_single(hq, cmd);
 	llist_add(&cmd->node, &hq->list);
 	if (bd->last)
-		vhd_queue_kick(hq);
+		vhd_queue_kick(hq, single);
 	return BLK_STS_OK;
 }
 
 static void vhd_commit_rqs(struct blk_mq_hw_ctx *hctx)
 {
-	vhd_queue_kick(hctx->driver_data);
+	vhd_queue_kick(hctx->driver_data, false);
 }
 
 static int vhd_init_hctx(struct blk_mq_hw_ctx *hctx, void *data,
@@ -750,6 +810,7 @@ int vhd_queues_start(struct vhd_device *vhd)
 		hq = &vhd->queues[i];
 		hq->vhd = vhd;
 		init_llist_head(&hq->list);
+		INIT_WORK(&hq->local, vhd_local_work);
 		hq->task = kthread_run(vhd_queue_thread, hq, "vhd%d/%u",
 				       vhd->index, i);
 		if (IS_ERR(hq->task)) {
@@ -774,6 +835,7 @@ void vhd_queues_settle(struct vhd_device *vhd)
 		rounds = READ_ONCE(hq->rounds);
 		while (!READ_ONCE(hq->idle) && READ_ONCE(hq->rounds) == rounds)
 			usleep_range(500, 2000);
+		flush_work(&hq->local);
 	}
 	flush_workqueue(vhd->write_wq);
 	flush_workqueue(vhd->wq);
@@ -786,8 +848,11 @@ void vhd_queues_stop(struct vhd_device *vhd)
 	for (i = 0; i < vhd->nr_queues && vhd->queues; i++)
 		if (vhd->queues[i].task)
 			kthread_stop(vhd->queues[i].task);
-	/* A submitter may still be looking at hq->idle. */
+	/* A submitter may still be in vhd_queue_kick(), and find nobody awake. */
 	synchronize_rcu();
+	for (i = 0; i < vhd->nr_queues && vhd->queues; i++)
+		if (vhd->queues[i].vhd)
+			flush_work(&vhd->queues[i].local);
 	kfree(vhd->queues);
 	vhd->queues = NULL;
 }

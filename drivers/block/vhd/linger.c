@@ -16,8 +16,10 @@
  * a while are taken together, and nobody had to be woken for them.)  Two things
  * make that a loss, and then for some time it does not linger at all: the other
  * one computes and does not come back soon, so that requests wait, where a task
- * that is woken gets the processor as the scheduler finds fair; or it queues one
- * request and waits for it, which begins sooner if a wake-up interrupts it.
+ * that is woken gets the processor as the scheduler finds fair; or it queues few
+ * requests and waits for all of them, the disk has nothing to do until the last
+ * is queued, and then the processor has nothing to do until they end, where a
+ * wake-up for each would let both work at the same time.
  */
 #include <linux/kthread.h>
 #include <linux/module.h>
@@ -37,9 +39,13 @@ MODULE_PARM_DESC(linger_us,
 #define VHD_LINGER_MAX_US	1000U
 /* Who has given way for so long, ns, has met somebody that computes. */
 #define VHD_LINGER_AWAY		2000000U
-/* Giving way so often, each time for one request, is not worth it. */
-#define VHD_LINGER_SINGLES	8U
-/* Then it does not linger for so long, ns; doubled when it was away too long. */
+/* What is saved by not being woken for a request, ns; most of a wake-up. */
+#define VHD_LINGER_WORTH	5000U
+/* When it has waited for so much more than it saved, ns, it does not pay. */
+#define VHD_LINGER_LOSS		100000
+/* Then it does not linger for so long, ns, */
+#define VHD_LINGER_PAUSE	(100ULL * NSEC_PER_MSEC)
+/* and for so long when it was away too long; doubled each time. */
 #define VHD_LINGER_SHY		(100ULL * NSEC_PER_MSEC)
 #define VHD_LINGER_MAX_SHY	6U
 /* So long without being away too long, and it begins anew, ns. */
@@ -63,32 +69,21 @@ static bool vhd_linger_too_long(struct vhd_linger *l, u64 left, u64 back)
 	return true;
 }
 
-/* Did the others queue more than one request?  @list loses none but to us. */
-static void vhd_linger_found(struct vhd_linger *l, struct llist_node *first)
-{
-	if (first->next)
-		l->singles = 0;
-	else if (++l->singles >= VHD_LINGER_SINGLES)
-		l->shy_until = local_clock() + VHD_LINGER_SHY;
-}
-
 /* Let others run.  Return: is it worth while to go on lingering? */
-static bool vhd_linger_give_way(struct vhd_linger *l,
-				const struct llist_head *list)
+static bool vhd_linger_give_way(struct vhd_linger *l)
 {
-	struct llist_node *first;
 	u64 left = local_clock();
 
+	l->gave_way = true;
+	l->waited = left - l->since;
 	yield();
-	first = READ_ONCE(list->first);
-	if (first)
-		vhd_linger_found(l, first);
 	return !vhd_linger_too_long(l, left, local_clock());
 }
 
 static bool vhd_linger_wait(struct vhd_linger *l, const struct llist_head *list)
 {
 	l->since = local_clock();
+	l->gave_way = false;
 	if (l->since < l->shy_until)
 		return false;
 	while (local_clock() - l->since < l->budget) {
@@ -96,7 +91,7 @@ static bool vhd_linger_wait(struct vhd_linger *l, const struct llist_head *list)
 			return true;
 		if (single_task_running() && !need_resched())
 			cpu_relax();
-		else if (!vhd_linger_give_way(l, list))
+		else if (!vhd_linger_give_way(l))
 			break;
 	}
 	return !llist_empty(list);
@@ -112,10 +107,28 @@ bool vhd_linger(struct vhd_linger *l, const struct llist_head *list)
 	return found;
 }
 
+/*
+ * Alone, with a processor for itself, it may wait as it likes.  Who has given way
+ * has had requests queued, and the disk idle, that could have been on their way.
+ */
+void vhd_linger_took(struct vhd_linger *l, unsigned int nr)
+{
+	if (!l->gave_way)
+		return;
+	l->gave_way = false;
+	l->balance += (s64)nr * VHD_LINGER_WORTH - (s64)l->waited;
+	l->balance = min_t(s64, l->balance, VHD_LINGER_LOSS);
+	if (l->balance > -VHD_LINGER_LOSS)
+		return;
+	l->balance = 0;
+	l->shy_until = max(l->shy_until, local_clock() + VHD_LINGER_PAUSE);
+}
+
 void vhd_linger_slept(struct vhd_linger *l)
 {
 	u64 limit = vhd_linger_limit();
 
+	l->gave_way = false;
 	WRITE_ONCE(l->sleeps, l->sleeps + 1);
 	if (local_clock() - l->since > limit)
 		l->budget = 0;

@@ -140,7 +140,9 @@ struct vhd_layer {
  * @since: when it ran out of requests, ns of local_clock()
  * @shy_until: until then it does not linger, ns of local_clock()
  * @shyness: how often others have kept it away too long
- * @singles: how often in a row it gave way and found one request
+ * @gave_way: it did, and what the others have queued has not been taken yet
+ * @waited: so long it had waited for nothing before, ns
+ * @balance: what that has saved, less what was waited for, ns
  * @hits: how often it lingered and requests came meanwhile, since attach
  * @sleeps: how often it slept, since attach
  */
@@ -149,7 +151,9 @@ struct vhd_linger {
 	u64 since;
 	u64 shy_until;
 	unsigned int shyness;
-	unsigned int singles;
+	bool gave_way;
+	u64 waited;
+	s64 balance;
 	unsigned long hits;
 	unsigned long sleeps;
 };
@@ -161,14 +165,23 @@ struct vhd_linger {
  * @idle: the worker sleeps, or is about to, and must be woken
  * @rounds: how often the worker has looked at the list; written by it alone
  * @vhd: the device
+ * @latest: the request that was queued last; NULL once it has ended
+ * @singles: so many in a row were queued when that was NULL, up to a limit
+ * @local: takes the list in the worker's place, on the submitter's processor
  * @linger: the worker's own, away from what submitters look at
+ *
+ * @latest and @singles are guesses, written as who comes finds them; nothing but
+ * speed depends on them.
  */
 struct vhd_queue {
 	struct llist_head list;
 	struct task_struct *task;
 	bool idle;
+	u8 singles;
 	unsigned long rounds;
 	struct vhd_device *vhd;
+	struct vhd_cmd *latest;
+	struct work_struct local;
 	struct vhd_linger linger ____cacheline_aligned_in_smp;
 } ____cacheline_aligned_in_smp;
 
@@ -398,6 +411,7 @@ struct vhd_device {
 	struct vhd_queue *queues;
 	struct workqueue_struct *wq;
 	struct workqueue_struct *write_wq;
+	struct workqueue_struct *local_wq;
 	unsigned int nr_queues;
 	unsigned int nr_layers;
 	struct vhd_layer **layers;
@@ -637,6 +651,8 @@ void vhd_lane_stat(const struct vhd_backing *b, struct vhd_lane_stat *st);
  * Return: true if @list has some, false if the worker may as well sleep.
  */
 bool vhd_linger(struct vhd_linger *l, const struct llist_head *list);
+/** vhd_linger_took - learn from @nr requests being there now; the worker */
+void vhd_linger_took(struct vhd_linger *l, unsigned int nr);
 /** vhd_linger_slept - learn from a sleep that ended now */
 void vhd_linger_slept(struct vhd_linger *l);
 
