@@ -295,6 +295,7 @@ void shrink(struct explorer *e, struct program *p, int at, u32 seconds)
 	explorer_init(&k->e);
 	k->e.s.done_early = e->s.done_early;
 	k->e.s.flush_raced = e->s.flush_raced;
+	k->e.s.posts_raced = e->s.posts_raced;
 	k->e.s.released_early = e->s.released_early;
 	k->e.s.move_ungated = e->s.move_ungated;
 	k->e.s.lower_forgotten = e->s.lower_forgotten;

@@ -59,8 +59,37 @@ static bool others_flush(const struct runner *r)
 	return flushing(r->others[0]) || flushing(r->others[1]);
 }
 
+/* One of the writes that are under way side by side ends, some or other. */
+static void runner_end_post(struct runner *r, struct disk *d)
+{
+	u32 i = d->changes % r->nr_posts;
+	int err = disk_complete(d, &r->posts[i]);
+
+	r->posts[i] = r->posts[--r->nr_posts];
+	if (!r->posts_err)
+		r->posts_err = err;
+}
+
+/* Return: is @want dealt with: begun beside others, or to wait for them? */
+static bool runner_post(struct runner *r, struct disk *d)
+{
+	bool write = r->want.kind == VHD_IO_WRITE;
+
+	if (!r->plan->side_by_side)
+		return false;
+	if (write && r->nr_posts < RUNNER_POSTS && !r->posts_err) {
+		disk_issue(d, &r->want, r->lane, &r->posts[r->nr_posts++]);
+		r->err = 0;
+		return true;
+	}
+	r->awaits = (r->nr_posts || r->posts_err) && (write || !r->posts_raced);
+	return r->awaits;
+}
+
 static int runner_issue(struct runner *r, struct disk *d)
 {
+	if (runner_post(r, d))
+		return 1;
 	r->held = r->want.kind == VHD_IO_FLUSH && others_flush(r);
 	r->flight = !r->held;
 	if (r->flight)
@@ -74,12 +103,32 @@ static int runner_next(struct runner *r, struct disk *d)
 
 	if (ret > 0)
 		return runner_issue(r, d);
+	while (r->nr_posts)
+		runner_end_post(r, d);
 	r->plan = NULL;
 	return ret;
 }
 
+/* All have ended: their error is handed in, or @want issued. */
+static int runner_awaited(struct runner *r, struct disk *d)
+{
+	r->awaits = false;
+	if (!r->posts_err)
+		return runner_issue(r, d);
+	r->err = r->posts_err;
+	r->posts_err = 0;
+	r->plan->unflushed = r->want.kind == VHD_IO_FLUSH;
+	return runner_next(r, d);
+}
+
 int runner_step(struct runner *r, struct disk *d)
 {
+	if (r->nr_posts && (r->awaits || d->changes % 3 == 0)) {
+		runner_end_post(r, d);
+		return 1;
+	}
+	if (r->awaits)
+		return runner_awaited(r, d);
 	if (r->held)
 		return runner_issue(r, d);
 	if (!r->flight)
@@ -100,7 +149,9 @@ static void runner_start(struct session *s, struct runner *r,
 	const struct runner *other = lane == LANE_COMMIT ? &s->space_run :
 							   &s->commit_run;
 
-	*r = (struct runner) { .plan = plan, .lane = lane };
+	*r = (struct runner) {
+		.plan = plan, .lane = lane, .posts_raced = s->posts_raced,
+	};
 	if (s->flush_raced)
 		return;
 	r->others[0] = other;

@@ -83,10 +83,16 @@ struct req {
 	struct disk_io io;
 };
 
+#define RUNNER_POSTS 4
+
 /**
  * struct runner - a plan under way
  * @flight: its step has been issued
  * @held: @want, a flush, waits for the one that one of @others has in flight
+ * @posts: writes of a plan that has them done side by side, all under way
+ * @awaits: these are waited for, before @want is issued
+ * @posts_err: the first error of such that have ended
+ * @posts_raced: a mutation: a flush does not wait for them
  *
  * A file tells an error of writing to one flush only.  So the flushes of an
  * image are done one at a time, and the error of one has been handed in when the
@@ -100,6 +106,11 @@ struct runner {
 	int err;
 	struct vhd_io want;
 	struct disk_io io;
+	struct disk_io posts[RUNNER_POSTS];
+	u32 nr_posts;
+	bool awaits;
+	int posts_err;
+	bool posts_raced;
 	const struct runner *others[2];
 };
 
@@ -202,6 +213,7 @@ struct mover {
  * @disk: the backing file, which outlives the session
  * @done_early: a mutation: requests end when they are issued
  * @flush_raced: a mutation: several flushes at a time
+ * @posts_raced: a mutation: a flush does not wait for writes done side by side
  * @released_early: a mutation: slots do not wait for requests under way
  * @move_ungated: a mutation: blocks move while they are written to
  * @lower_forgotten: a mutation: commits are of the new top only
@@ -272,6 +284,7 @@ struct session {
 	struct tally tally;
 	bool done_early;
 	bool flush_raced;
+	bool posts_raced;
 	bool released_early;
 	bool move_ungated;
 	bool lower_forgotten;

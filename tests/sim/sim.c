@@ -29,6 +29,7 @@ struct options {
 	bool expect_failure;
 	bool done_early;
 	bool flush_raced;
+	bool posts_raced;
 	bool released_early;
 	bool move_ungated;
 	bool lower_forgotten;
@@ -54,6 +55,7 @@ static const struct option long_options[] = {
 	{ "expect-failure", no_argument, NULL, 'x' },
 	{ "done-early", no_argument, NULL, 'd' },
 	{ "flush-raced", no_argument, NULL, 'f' },
+	{ "posts-raced", no_argument, NULL, 'o' },
 	{ "released-early", no_argument, NULL, 'e' },
 	{ "move-ungated", no_argument, NULL, 'g' },
 	{ "parent-forgotten", no_argument, NULL, 'F' },
@@ -85,6 +87,7 @@ static void usage(FILE *out)
 		"  --expect-failure  succeed if there is one: the core is mutated\n"
 		"  --done-early      a mutation: requests end when they are issued\n"
 		"  --flush-raced     a mutation: several flushes at a time\n"
+		"  --posts-raced     a mutation: a flush does not wait for writes done side by side\n"
 		"  --released-early  a mutation: slots do not wait for requests\n"
 		"  --move-ungated    a mutation: blocks move while they are written to\n"
 		"  --parent-forgotten  a mutation: after a snapshot the new top alone is committed\n"
@@ -137,6 +140,9 @@ static void set_option(struct options *o, int c)
 		break;
 	case 'f':
 		o->flush_raced = true;
+		break;
+	case 'o':
+		o->posts_raced = true;
 		break;
 	case 'e':
 		o->released_early = true;
@@ -338,6 +344,7 @@ int main(int argc, char **argv)
 	explorer_init(&e);
 	e.s.done_early = o.done_early;
 	e.s.flush_raced = o.flush_raced;
+	e.s.posts_raced = o.posts_raced;
 	e.s.released_early = o.released_early;
 	e.s.move_ungated = o.move_ungated;
 	e.s.lower_forgotten = o.lower_forgotten;

@@ -563,6 +563,14 @@ void rig_expect(struct rig *r, u64 sector, u32 sectors, u64 tag)
 	free(buf);
 }
 
+void rig_unmark(struct rig *r)
+{
+	u32 i;
+
+	for (i = 0; i < VHD_NR_NEW; i++)
+		r->img.new_blocks.records[i].marked = false;
+}
+
 int rig_commit(struct rig *r)
 {
 	vhd_commit_begin(&r->commit);

@@ -158,6 +158,8 @@ void rig_parent_run(const struct rig *r, u64 sector, u32 sectors, u8 *buf);
 /** rig_expect - assert that sectors read as @tag */
 void rig_expect(struct rig *r, u64 sector, u32 sectors, u64 tag);
 
+/* As if growth had written no bitmap of a new block: commits write them all. */
+void rig_unmark(struct rig *r);
 int rig_commit(struct rig *r);
 int rig_prepare(struct rig *r);
 /** rig_zero - zero or discard (VHD_ZERO_*); ranges may cross blocks */

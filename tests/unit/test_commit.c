@@ -74,6 +74,7 @@ static void bitmaps_flush_table_flush(void **state)
 	assert_int_equal(rig_write(&r, 257 * BLKS, 1, 3), 0);
 	assert_int_equal(rig_write(&r, 1 * BLKS, 1, 4), 0);
 	assert_true(vhd_dirty(&r.img));
+	rig_unmark(&r);
 	mem_settle(&r.mem);
 	assert_int_equal(rig_commit(&r), 0);
 	assert_false(vhd_dirty(&r.img));
@@ -264,6 +265,7 @@ static void make_busy(struct rig *r)
 	assert_int_equal(rig_write(r, 0, 1, 1), 0);
 	assert_int_equal(rig_write(r, 200ULL * BLKS, 1, 2), 0);
 	assert_int_equal(rig_write(r, 5 * BLKS, 1, 3), 0);
+	rig_unmark(r);
 	mem_settle(&r->mem);
 }
 
@@ -273,6 +275,49 @@ static void expect_busy(struct rig *r)
 	rig_expect(r, 200ULL * BLKS, 1, 2);
 	rig_expect(r, 5 * BLKS, 1, 3);
 	rig_expect(r, 5 * BLKS + 1, 7, 0);
+}
+
+/* Growth has written them: all ones, behind zeros that are nobody's. */
+static void bitmaps_written_by_growth_are_not_written_again(void **state)
+{
+	struct rig r;
+	u32 i;
+
+	rig_dynamic(&r, 300, BS);
+	r.img.space.chunk = 8;
+	for (i = 0; i < 12; i++)
+		assert_int_equal(rig_write(&r, (290 - i) * BLKS, 1, 1 + i), 0);
+	mem_settle(&r.mem);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_int_equal(mem_count_ops(&r.mem, VHD_IO_WRITE), 1);
+	for (i = 0; i < 12; i++) {
+		assert_int_equal(bitmap_byte(&r, 290 - i, 0), 0xFF);
+		assert_int_equal(bitmap_byte(&r, 290 - i, 511), 0xFF);
+	}
+	rig_reopen(&r, VHD_OPEN_WRITE);
+	assert_true(rig_harmless(&r));
+	for (i = 0; i < 12; i++)
+		rig_expect(&r, (290 - i) * BLKS, 1, 1 + i);
+	rig_free(&r);
+}
+
+/* A slot that is used again has been zeroed, bitmap and all. */
+static void bitmaps_of_slots_used_again_are_written(void **state)
+{
+	struct rig r;
+
+	rig_dynamic(&r, 300, BS);
+	r.img.space.chunk = 8;
+	assert_int_equal(rig_write(&r, 7 * BLKS, 1, 1), 0);
+	mem_fail(&r.mem, VHD_IO_WRITE, 1, -EIO);
+	assert_int_equal(rig_write(&r, 8 * BLKS, 1, 2), -EIO);
+	assert_int_equal(r.img.counters.rollbacks, 1);
+	assert_int_equal(rig_write(&r, 9 * BLKS, 1, 3), 0);
+	mem_settle(&r.mem);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_int_equal(bitmap_byte(&r, 9, 0), 0xFF);
+	assert_int_equal(mem_count_ops(&r.mem, VHD_IO_WRITE), 2);
+	rig_free(&r);
 }
 
 static void a_failed_write_leaves_all_for_the_next_commit(void **state)
@@ -314,6 +359,44 @@ static void bits_dirtied_meanwhile_survive_a_failed_commit(void **state)
 	assert_int_equal(rig_commit(&r), 0);
 	assert_int_equal(bitmap_byte(&r, 1, 1), 0xC0);
 	rig_free(&r);
+}
+
+/* As the module does: a write's error is known when a flush is asked for. */
+static int commit_side_by_side(struct rig *r)
+{
+	struct vhd_plan *plan = &r->commit.plan;
+	int ret, err = 0, late = 0;
+	struct vhd_io io;
+
+	vhd_commit_begin(&r->commit);
+	assert_true(plan->side_by_side);
+	while ((ret = vhd_plan_next(plan, err, &io)) > 0) {
+		plan->unflushed = late && io.kind == VHD_IO_FLUSH;
+		err = plan->unflushed ? late : mem_io(&r->mem, &io);
+		if (io.kind == VHD_IO_WRITE) {
+			late = late ? late : err;
+			err = 0;
+		}
+	}
+	return ret;
+}
+
+static void a_write_whose_error_comes_late_is_tried_again(void **state)
+{
+	struct rig r;
+	u32 n;
+
+	for (n = 1; n <= 4; n++) {
+		make_busy(&r);
+		mem_fail(&r.mem, VHD_IO_WRITE, n, -EIO);
+		assert_int_equal(commit_side_by_side(&r), -EIO);
+		assert_int_equal(r.img.failed, 0);
+		expect_busy(&r);
+		assert_int_equal(commit_side_by_side(&r), 0);
+		assert_false(vhd_dirty(&r.img));
+		expect_busy(&r);
+		rig_free(&r);
+	}
 }
 
 static void a_failed_flush_latches(void **state)
@@ -445,6 +528,7 @@ static void all_new_blocks_there_can_be_go_in_one_commit(void **state)
 	for (i = 0; i < VHD_NR_NEW; i++)
 		assert_int_equal(rig_write(&r, (VHD_NR_NEW - 1 - i) * 1024ULL,
 					   1, i + 1), 0);
+	rig_unmark(&r);
 	mem_settle(&r.mem);
 	assert_int_equal(rig_commit(&r), 0);
 	assert_int_equal(mem_count_ops(&r.mem, VHD_IO_WRITE),
@@ -586,6 +670,9 @@ int main(void)
 		cmocka_unit_test(a_failed_first_write_is_never_published),
 		cmocka_unit_test(a_failed_write_leaves_all_for_the_next_commit),
 		cmocka_unit_test(bits_dirtied_meanwhile_survive_a_failed_commit),
+		cmocka_unit_test(bitmaps_written_by_growth_are_not_written_again),
+		cmocka_unit_test(bitmaps_of_slots_used_again_are_written),
+		cmocka_unit_test(a_write_whose_error_comes_late_is_tried_again),
 		cmocka_unit_test(a_failed_flush_latches),
 		cmocka_unit_test(
 			after_a_failed_first_flush_the_old_mapping_stands),

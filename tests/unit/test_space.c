@@ -6,10 +6,11 @@
 
 static u32 take(struct rig *r)
 {
+	bool marked;
 	u32 sector;
 
 	spin_lock(&r->img.lock);
-	sector = vhd_space_take(&r->img);
+	sector = vhd_space_take(&r->img, &marked);
 	spin_unlock(&r->img.lock);
 	return sector;
 }
@@ -179,24 +180,35 @@ static void the_file_grows_no_more_than_the_disk_can_need(void **state)
 	rig_free(&r);
 }
 
-static void growth_is_reserve_footer_flush(void **state)
+static void growth_is_reserve_footer_bitmaps_flush(void **state)
 {
 	struct vhd_prepare p;
 	struct rig r;
 	u64 old;
+	u32 i;
 
 	rig_dynamic(&r, 8, BS);
 	old = r.mem.now.size;
 	r.img.space.chunk = 4;
 	vhd_prepare_init(&p, &r.img);
 	assert_int_equal(run_with_footer(&r, &p.plan), 0);
-	assert_int_equal(r.mem.nr_ops, 3);
+	assert_int_equal(r.mem.nr_ops, 3 + 4);
 	assert_int_equal(r.mem.ops[0].kind, VHD_IO_RESERVE);
 	assert_int_equal(r.mem.ops[0].pos, old);
 	assert_int_equal(r.mem.ops[0].pos + r.mem.ops[0].len, r.mem.now.size);
 	assert_int_equal(r.mem.ops[1].kind, VHD_IO_WRITE);
 	assert_int_equal(r.mem.ops[1].pos, r.mem.now.size - 512);
-	assert_int_equal(r.mem.ops[2].kind, VHD_IO_FLUSH);
+	/* The first one's, where the footer was, when the new one is durable. */
+	for (i = 2; i < 5; i++) {
+		assert_int_equal(r.mem.ops[i].kind, VHD_IO_WRITE);
+		assert_int_equal(r.mem.ops[i].len, 4096);
+		assert_int_equal(r.mem.ops[i].pos, old - 512 +
+				 (i - 1) * (BS + 4096ULL) + 512 - 4096);
+	}
+	assert_int_equal(r.mem.ops[5].kind, VHD_IO_FLUSH);
+	assert_int_equal(r.mem.ops[6].kind, VHD_IO_WRITE);
+	assert_int_equal(r.mem.ops[6].pos, old - 512);
+	assert_int_equal(r.mem.ops[6].len, 512);
 	rig_free(&r);
 }
 
@@ -584,7 +596,7 @@ static void errors_of_the_cut_are_returned(void **state)
 
 /* ---- ahead of need ---------------------------------------------------- */
 
-static void low_asks_when_half_a_chunk_is_left(void **state)
+static void low_asks_when_a_quarter_has_gone(void **state)
 {
 	struct rig r;
 
@@ -594,8 +606,6 @@ static void low_asks_when_half_a_chunk_is_left(void **state)
 	assert_int_equal(rig_prepare(&r), 0);
 	r.img.space.chunk = 8;
 	assert_false(vhd_space_low(&r.img));
-	take(&r);
-	take(&r);
 	take(&r);
 	take(&r);
 	assert_false(vhd_space_low(&r.img));
@@ -636,6 +646,7 @@ static void low_counts_ready_slots_over_a_stale_tail(void **state)
 	assert_true(vhd_space_low(&r.img));
 	spin_lock(&r.img.lock);
 	vhd_slots_push(&r.img.space.ready, 77);
+	vhd_slots_push(&r.img.space.ready, 78);
 	spin_unlock(&r.img.lock);
 	assert_false(vhd_space_low(&r.img));
 	assert_int_equal(take(&r), 77);
@@ -684,7 +695,8 @@ static void tidy_takes_back_what_was_never_used(void **state)
 	rig_dynamic(&r, 100, BS);
 	old = r.mem.now.size;
 	r.img.space.chunk = 32;
-	mem_fail(&r.mem, VHD_IO_WRITE, 2, -EIO);
+	/* A growth by 8: a footer, 8 bitmaps; then the data. */
+	mem_fail(&r.mem, VHD_IO_WRITE, 1 + 8 + 1, -EIO);
 	assert_int_equal(rig_write(&r, 0, 1, 1), -EIO);
 	assert_true(r.mem.now.size > old);
 	assert_int_equal(rig_tidy(&r), 0);
@@ -857,7 +869,7 @@ int main(void)
 		cmocka_unit_test(a_smaller_geometry_keeps_what_lies_beyond_it),
 		cmocka_unit_test(the_file_grows_in_doubling_chunks),
 		cmocka_unit_test(the_file_grows_no_more_than_the_disk_can_need),
-		cmocka_unit_test(growth_is_reserve_footer_flush),
+		cmocka_unit_test(growth_is_reserve_footer_bitmaps_flush),
 		cmocka_unit_test(slots_are_not_handed_out_before_the_flush),
 		cmocka_unit_test(foreign_unaligned_tails_are_grown_from),
 		cmocka_unit_test(enospc_is_tried_smaller_down_to_one),
@@ -876,7 +888,7 @@ int main(void)
 			a_stale_tail_is_cut_before_a_slot_is_handed_out),
 		cmocka_unit_test(a_stale_tail_never_shows),
 		cmocka_unit_test(errors_of_the_cut_are_returned),
-		cmocka_unit_test(low_asks_when_half_a_chunk_is_left),
+		cmocka_unit_test(low_asks_when_a_quarter_has_gone),
 		cmocka_unit_test(low_is_false_where_nothing_can_be_allocated),
 		cmocka_unit_test(low_counts_ready_slots_over_a_stale_tail),
 		cmocka_unit_test(tidy_leaves_a_tight_file),

@@ -377,6 +377,7 @@ static void a_block_that_a_commit_is_publishing_is_unmapped_by_the_next(void **s
 	for (i = 1; i < 5; i++) {
 		make_written(&r, 100, 1);
 		slot = write_and_place(&r, 5);
+		rig_unmark(&r);
 		vhd_commit_begin(&r.commit);
 		assert_int_equal(steps(&r, i), 1);
 		assert_int_equal(rig_zero(&r, 5 * BLKS, BLKS, UNMAP), 0);

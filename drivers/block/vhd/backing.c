@@ -678,7 +678,135 @@ static int vhd_backing_persist(struct vhd_backing *b, struct vhd_io *io,
 	}
 }
 
-int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan, void *bounce)
+/* ---- writes side by side -------------------------------------------------- */
+
+/*
+ * The file system's freeze protection is given back here, in any context: who
+ * begins the next write may have to wait for a freeze, which waits for this.
+ */
+static void vhd_post_complete(struct kiocb *iocb, long ret)
+{
+	struct vhd_post *post = container_of(iocb, struct vhd_post, iocb);
+
+	vhd_backing_end_write(iocb);
+	post->ret = ret;
+	complete(&post->done);
+}
+
+static void vhd_post_submit(struct vhd_backing *b, struct vhd_post *post,
+			    const struct vhd_io *io)
+{
+	struct iov_iter iter;
+
+	memcpy(post->buf, io->buf, io->len);
+	post->pos = io->pos;
+	post->len = io->len;
+	post->busy = true;
+	init_completion(&post->done);
+	bvec_set_page(&post->bvec, virt_to_page(post->buf), io->len,
+		      offset_in_page(post->buf));
+	iov_iter_bvec(&iter, ITER_SOURCE, &post->bvec, 1, io->len);
+	post->iocb = (struct kiocb) {
+		.ki_pos		= io->pos,
+		.ki_complete	= vhd_post_complete,
+	};
+	vhd_backing_start_write(b, true);
+	vhd_backing_submit(b, &post->iocb, &iter, true);
+}
+
+/* One that was cut short, or had no memory, is done again, alone. */
+static int vhd_post_wait(struct vhd_backing *b, struct vhd_post *post)
+{
+	struct vhd_io again = {
+		.kind = VHD_IO_WRITE, .pos = post->pos, .len = post->len,
+		.buf = post->buf,
+	};
+
+	if (!post->busy)
+		return 0;
+	wait_for_completion_io(&post->done);
+	post->busy = false;
+	if (post->ret == post->len)
+		return 0;
+	if (post->ret < 0 && post->ret != -ENOMEM)
+		return vhd_backing_space_error(post->ret);
+	return vhd_backing_persist(b, &again, NULL);
+}
+
+/* Return: the first error, when none of them is under way any more. */
+static int vhd_posts_wait(struct vhd_backing *b, struct vhd_posts *posts)
+{
+	int ret, err = 0;
+	unsigned int i;
+
+	for (i = 0; i < posts->nr; i++) {
+		ret = vhd_post_wait(b, &posts->post[i]);
+		if (!err)
+			err = ret;
+	}
+	return err;
+}
+
+/* Begin a write.  Return: the error of an earlier one; then all have ended. */
+static int vhd_posts_add(struct vhd_backing *b, struct vhd_posts *posts,
+			 const struct vhd_io *io)
+{
+	struct vhd_post *post = &posts->post[posts->next++ % posts->nr];
+	int err = vhd_post_wait(b, post);
+
+	if (!err && WARN_ON_ONCE(io->len > posts->most))
+		err = -EINVAL;
+	if (err)
+		vhd_posts_wait(b, posts);
+	else
+		vhd_post_submit(b, post, io);
+	return err;
+}
+
+int vhd_posts_alloc(struct vhd_posts *posts, unsigned int size,
+		    unsigned int most)
+{
+	posts->size = size;
+	posts->most = most;
+	posts->buf = vhd_backing_buf_alloc(size, GFP_KERNEL);
+	return posts->buf ? 0 : -ENOMEM;
+}
+
+void vhd_posts_free(struct vhd_posts *posts)
+{
+	vhd_backing_buf_free(posts->buf, posts->size);
+}
+
+/* Each write's memory is aligned as direct I/O to @b wants it. */
+static void vhd_posts_begin(struct vhd_backing *b, struct vhd_posts *posts)
+{
+	unsigned int step = roundup(posts->most, b->dio_mem_mask + 1), i;
+
+	posts->next = 0;
+	posts->nr = min(VHD_NR_POSTS, posts->size / step);
+	for (i = 0; i < posts->nr; i++) {
+		posts->post[i].buf = posts->buf + i * step;
+		posts->post[i].busy = false;
+	}
+}
+
+static int vhd_backing_run_step(struct vhd_backing *b, struct vhd_plan *plan,
+				struct vhd_io *io, void *bounce,
+				struct vhd_posts *posts)
+{
+	int err;
+
+	if (!posts || !plan->side_by_side)
+		return vhd_backing_persist(b, io, bounce);
+	if (io->kind == VHD_IO_WRITE)
+		return vhd_posts_add(b, posts, io);
+	err = vhd_posts_wait(b, posts);
+	plan->unflushed = err && io->kind == VHD_IO_FLUSH;
+	return err ?: vhd_backing_persist(b, io, bounce);
+}
+
+int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan, void *bounce,
+		    struct vhd_posts *posts)
 {
 	unsigned int noio = memalloc_noio_save();
 	bool flushing = false;
@@ -686,6 +814,8 @@ int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan, void *bounce)
 	int ret, err = 0;
 
 	down_read(&b->mode);
+	if (posts)
+		vhd_posts_begin(b, posts);
 	for (;;) {
 		ret = vhd_plan_next(plan, err, &io);
 		if (flushing)
@@ -695,8 +825,11 @@ int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan, void *bounce)
 		flushing = io.kind == VHD_IO_FLUSH;
 		if (flushing)
 			mutex_lock(&b->flush_lock);
-		err = vhd_backing_persist(b, &io, bounce);
+		err = vhd_backing_run_step(b, plan, &io, bounce, posts);
 	}
+	/* A plan that gives up waits for none. */
+	if (posts)
+		vhd_posts_wait(b, posts);
 	up_read(&b->mode);
 	memalloc_noio_restore(noio);
 	return ret;

@@ -86,7 +86,7 @@ static int vhd_compact_plan(struct vhd_compaction *c, struct vhd_plan *plan)
 	int ret;
 
 	down_read(&c->vhd->wb.shape);
-	ret = vhd_backing_run(&c->top->backing, plan, NULL);
+	ret = vhd_backing_run(&c->top->backing, plan, NULL, NULL);
 	up_read(&c->vhd->wb.shape);
 	return ret;
 }
@@ -301,7 +301,7 @@ static void vhd_compact_cut_work(struct work_struct *work)
 
 	down_write(&c->vhd->wb.shape);
 	vhd_tidy_live_init(&c->tidy, &c->top->img);
-	c->ret = vhd_backing_run(&c->top->backing, &c->tidy.plan, c->bounce);
+	c->ret = vhd_backing_run(&c->top->backing, &c->tidy.plan, c->bounce, NULL);
 	up_write(&c->vhd->wb.shape);
 	vhd_writeback_freed(c->vhd);
 }

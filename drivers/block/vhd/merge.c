@@ -152,13 +152,14 @@ static int vhd_merge_commit(struct vhd_merge *m)
 	struct vhd_commit *c = &m->into->commit;
 
 	vhd_commit_begin(c);
-	return vhd_backing_run(&m->into->backing, &c->plan, m->bounce);
+	return vhd_backing_run(&m->into->backing, &c->plan, m->bounce, NULL);
 }
 
 static int vhd_merge_grow(struct vhd_merge *m)
 {
 	vhd_prepare_init(&m->prepare, &m->into->img);
-	return vhd_backing_run(&m->into->backing, &m->prepare.plan, m->bounce);
+	return vhd_backing_run(&m->into->backing, &m->prepare.plan, m->bounce,
+			       NULL);
 }
 
 /* Would zeros be no news to the parent, nor to what is below it? */
@@ -380,7 +381,8 @@ static int vhd_merge_last(struct vhd_merge *m)
 	if (ret)
 		return ret;
 	vhd_orphan_init(&m->orphan, &m->top->img);
-	ret = vhd_backing_run(&m->top->backing, &m->orphan.plan, m->bounce);
+	ret = vhd_backing_run(&m->top->backing, &m->orphan.plan, m->bounce,
+			      NULL);
 	if (ret)
 		return ret;
 	vhd_gate_close_all(&m->gate);
@@ -404,7 +406,8 @@ static void vhd_merge_undo_work(struct work_struct *work)
 	if (m->ret)
 		return;
 	vhd_tidy_init(&m->tidy, &m->into->img);
-	m->ret = vhd_backing_run(&m->into->backing, &m->tidy.plan, m->bounce);
+	m->ret = vhd_backing_run(&m->into->backing, &m->tidy.plan, m->bounce,
+				 NULL);
 }
 
 /* By a thread that no signal reaches: one would spoil the I/O. */

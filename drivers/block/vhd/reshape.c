@@ -57,7 +57,7 @@ static int vhd_resize_run(struct vhd_device *vhd, struct vhd_resize *r,
 	err = vhd_resize_init(r, &top->img, size);
 	r->piece = VHD_BOUNCE_SIZE;
 	if (!err) {
-		err = vhd_backing_run(&top->backing, &r->plan, bounce);
+		err = vhd_backing_run(&top->backing, &r->plan, bounce, NULL);
 		vhd_resize_adopt(r);
 	}
 	up_write(&vhd->wb.shape);

@@ -231,6 +231,49 @@ struct vhd_cmd {
 	struct bio_vec bvec;
 };
 
+/* Writes of a plan that are under way together, at the most. */
+#define VHD_NR_POSTS		8U
+
+/**
+ * struct vhd_post - one of them
+ * @iocb: the transfer
+ * @bvec: its memory, @buf
+ * @done: it has ended
+ * @ret: bytes written or a negative errno, then
+ * @pos: byte offset in the backing file
+ * @len: bytes
+ * @buf: a part of vhd_posts.buf
+ * @busy: it was begun and has not been waited for
+ */
+struct vhd_post {
+	struct kiocb iocb;
+	struct bio_vec bvec;
+	struct completion done;
+	long ret;
+	u64 pos;
+	u32 len;
+	void *buf;
+	bool busy;
+};
+
+/**
+ * struct vhd_posts - writes of one plan at a time; owned by who runs it
+ * @buf: for what is written
+ * @size: bytes of that
+ * @most: bytes of the largest write
+ * @nr: so many at the most; fewer where direct I/O wants much alignment
+ * @next: the next one to be used, modulo @nr
+ * @post: each one's state
+ */
+struct vhd_posts {
+	void *buf;
+	unsigned int size;
+	unsigned int most;
+	unsigned int nr;
+	unsigned int next;
+	struct vhd_post post[VHD_NR_POSTS];
+};
+
 /**
  * struct vhd_writeback - commits and growth of one device (writeback.c)
  * @lock: the lists and @commit_wanted
@@ -248,8 +291,9 @@ struct vhd_cmd {
  * @grow_work: prepares slots, gives space back
  * @prepare: the plan of growth; owned by the grow work
  * @punch: the plan that gives space back; owned by the grow work
- * @commit_bounce: what the commit plan writes
+ * @commit_posts: what the commit plan writes, side by side
  * @grow_bounce: what the others write
+ * @grow_posts: what growth writes side by side
  * @shape: held for reading by a plan from before it begins, for writing by one
  *	that must be alone
  */
@@ -270,8 +314,9 @@ struct vhd_writeback {
 	struct work_struct grow_work;
 	struct vhd_prepare prepare;
 	struct vhd_punch punch;
-	void *commit_bounce;
+	struct vhd_posts commit_posts;
 	void *grow_bounce;
+	struct vhd_posts grow_posts;
 };
 
 /**
@@ -740,6 +785,10 @@ void vhd_backing_close(struct vhd_backing *b);
 void *vhd_backing_buf_alloc(size_t len, gfp_t gfp);
 /** vhd_backing_buf_free - @len as allocated; NULL is nothing to free */
 void vhd_backing_buf_free(void *buf, size_t len);
+/** vhd_posts_alloc - memory for writes of up to @most bytes, @size of it in all */
+int vhd_posts_alloc(struct vhd_posts *posts, unsigned int size,
+		    unsigned int most);
+void vhd_posts_free(struct vhd_posts *posts);
 /** vhd_backing_same - is it the same file, and can it be read */
 bool vhd_backing_same(const struct vhd_backing *b, struct file *file);
 /** vhd_backing_demote - from now on a parent: others may have it as one, too */
@@ -748,9 +797,10 @@ void vhd_backing_demote(struct vhd_backing *b);
  * vhd_backing_run - run a plan to its end; process context, noio inside
  * @bounce: of VHD_BOUNCE_SIZE, for what is written; NULL if all that the plan
  * reads and writes has memory of vhd_backing_buf_alloc().
+ * @posts: for the writes of a plan that lets them be done side by side; or NULL
  */
-int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan,
-		    void *bounce);
+int vhd_backing_run(struct vhd_backing *b, struct vhd_plan *plan, void *bounce,
+		    struct vhd_posts *posts);
 /** vhd_backing_run_buffered - the same by the page cache, for opening */
 int vhd_backing_run_buffered(struct vhd_backing *b, struct vhd_plan *plan);
 /**

@@ -104,7 +104,10 @@ static void vhd_want_commit(struct vhd_device *vhd)
 
 void vhd_writeback_dirtied(struct vhd_device *vhd)
 {
-	if (!delayed_work_pending(&vhd->wb.timer))
+	if (vhd_commit_due(&READ_ONCE(vhd->top)->img) &&
+	    !work_pending(&vhd->wb.commit_work) && !vhd_is_suspended())
+		vhd_want_commit(vhd);
+	else if (!delayed_work_pending(&vhd->wb.timer))
 		queue_delayed_work(vhd->wq, &vhd->wb.timer,
 				   VHD_COMMIT_INTERVAL);
 }
@@ -157,8 +160,8 @@ static int vhd_commit_layer(struct vhd_device *vhd, struct vhd_layer *layer)
 	if (!layer->img.writable)
 		return 0;
 	vhd_commit_begin(c);
-	err = vhd_backing_run(&layer->backing, &c->plan,
-			      vhd->wb.commit_bounce);
+	err = vhd_backing_run(&layer->backing, &c->plan, NULL,
+			      &vhd->wb.commit_posts);
 	trace_vhd_commit(vhd, c->nr_taken, c->nr_bitmaps, err);
 	return err;
 }
@@ -229,7 +232,7 @@ static int vhd_grow(struct vhd_device *vhd)
 	down_read(&wb->shape);
 	vhd_prepare_init(&wb->prepare, &top->img);
 	err = vhd_backing_run(&top->backing, &wb->prepare.plan,
-			      wb->grow_bounce);
+			      wb->grow_bounce, &wb->grow_posts);
 	up_read(&wb->shape);
 	trace_vhd_grow(vhd, top->img.space.tail, err);
 	if (err)
@@ -253,7 +256,8 @@ static int vhd_punch(struct vhd_device *vhd)
 
 	down_read(&wb->shape);
 	vhd_punch_init(&wb->punch, &top->img);
-	err = vhd_backing_run(&top->backing, &wb->punch.plan, wb->grow_bounce);
+	err = vhd_backing_run(&top->backing, &wb->punch.plan, wb->grow_bounce,
+			      NULL);
 	up_read(&wb->shape);
 	return err;
 }
@@ -346,9 +350,13 @@ int vhd_writeback_init(struct vhd_device *vhd)
 	INIT_DELAYED_WORK(&wb->timer, vhd_timer_work);
 	INIT_WORK(&wb->grow_work, vhd_grow_work);
 	vhd_reclaim_init(vhd);
-	wb->commit_bounce = vhd_backing_buf_alloc(VHD_BOUNCE_SIZE, GFP_KERNEL);
 	wb->grow_bounce = vhd_backing_buf_alloc(VHD_BOUNCE_SIZE, GFP_KERNEL);
-	return wb->commit_bounce && wb->grow_bounce ? 0 : -ENOMEM;
+	if (!wb->grow_bounce)
+		return -ENOMEM;
+	return vhd_posts_alloc(&wb->commit_posts, VHD_NR_POSTS * VHD_SECTOR_SIZE,
+			       VHD_SECTOR_SIZE) ?:
+	       vhd_posts_alloc(&wb->grow_posts, VHD_NR_POSTS * VHD_ALIGN,
+			       VHD_ALIGN);
 }
 
 void vhd_writeback_stop(struct vhd_device *vhd)
@@ -363,7 +371,8 @@ void vhd_writeback_stop(struct vhd_device *vhd)
 
 void vhd_writeback_free(struct vhd_device *vhd)
 {
-	vhd_backing_buf_free(vhd->wb.commit_bounce, VHD_BOUNCE_SIZE);
+	vhd_posts_free(&vhd->wb.commit_posts);
+	vhd_posts_free(&vhd->wb.grow_posts);
 	vhd_backing_buf_free(vhd->wb.grow_bounce, VHD_BOUNCE_SIZE);
 }
 
@@ -372,7 +381,7 @@ static int vhd_tidy_layer(struct vhd_layer *layer, void *bounce)
 	struct vhd_tidy tidy;
 
 	vhd_tidy_init(&tidy, &layer->img);
-	return vhd_backing_run(&layer->backing, &tidy.plan, bounce);
+	return vhd_backing_run(&layer->backing, &tidy.plan, bounce, NULL);
 }
 
 int vhd_writeback_tidy(struct vhd_device *vhd)

@@ -146,8 +146,9 @@ int vhd_image_fail(struct vhd_image *img, int err)
 /* The plan's end. */
 static int vhd_commit_finish(struct vhd_commit *c, int err)
 {
-	bool flushing = c->step == VHD_COMMIT_FLUSH_1 ||
-			c->step == VHD_COMMIT_END;
+	bool flushing = !c->plan.unflushed &&
+			(c->step == VHD_COMMIT_FLUSH_1 ||
+			 c->step == VHD_COMMIT_END);
 	struct vhd_image *img = c->img;
 	unsigned long flags;
 
@@ -194,6 +195,9 @@ static int vhd_commit_new_bitmap(struct vhd_commit *c, struct vhd_io *io)
 
 	if (c->img->type == VHD_TYPE_DIFFERENCING)
 		return vhd_commit_bitmap(c, true, io);
+	while (c->cursor < c->nr_taken &&
+	       vhd_commit_new(c, c->cursor)->marked)
+		c->cursor++;
 	if (c->cursor == c->nr_taken)
 		return 0;
 	nb = vhd_commit_new(c, c->cursor++);
@@ -301,7 +305,10 @@ void vhd_commit_begin(struct vhd_commit *c)
 	struct vhd_image *img = c->img;
 	unsigned long flags;
 
-	c->plan.next = vhd_commit_next;
+	c->plan = (struct vhd_plan) {
+		.next = vhd_commit_next,
+		.side_by_side = true,
+	};
 	c->step = VHD_COMMIT_NEW_BITMAPS;
 	c->cursor = 0;
 	c->nr_taken = 0;
@@ -341,6 +348,12 @@ void vhd_commit_free(struct vhd_commit *c)
 {
 	kfree(c->taken);
 	c->taken = NULL;
+}
+
+bool vhd_commit_due(const struct vhd_image *img)
+{
+	return READ_ONCE(img->new_blocks.nr_written) >= VHD_NR_NEW / 2 ||
+	       READ_ONCE(img->bitmaps.nr_dirty) >= VHD_MAX_DIRTY_BITMAPS / 2;
 }
 
 bool vhd_dirty(struct vhd_image *img)

@@ -87,6 +87,15 @@ void vhd_commit_begin(struct vhd_commit *c);
  */
 int vhd_image_fail(struct vhd_image *img, int err);
 
+/**
+ * vhd_commit_due - is half of what may be uncommitted
+ * @img: the image
+ *
+ * Writers need not wait for a commit that is begun now.  Any context; what it says
+ * may be old.
+ */
+bool vhd_commit_due(const struct vhd_image *img);
+
 /** vhd_dirty - is there metadata for a commit to write; any context */
 bool vhd_dirty(struct vhd_image *img);
 

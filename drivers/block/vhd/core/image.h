@@ -87,6 +87,7 @@ enum vhd_new_state {
  * @link: next record of the bucket or of the free list, index + 1, 0: none
  * @state: enum vhd_new_state
  * @exposed: a commit began to write its entry and failed: it may be on disk
+ * @marked: its bitmap is written, all ones, and needs a flush at the most
  */
 struct vhd_new_block {
 	u32 block;
@@ -94,7 +95,8 @@ struct vhd_new_block {
 	u32 users;
 	u16 link;
 	u8 state;
-	bool exposed;
+	bool exposed : 1;
+	bool marked : 1;
 };
 
 /**
@@ -210,6 +212,9 @@ struct vhd_slots {
  *	commit before may have failed half way); flush before it is used
  * @enospc: the last growth failed for want of space: do not grow ahead of need
  * @chunk: slots to prepare at the next growth; doubles with use
+ * @mark_from: slots between here and @mark_end that were never handed out have
+ *	their bitmap written, as growth does
+ * @mark_end: behind these; not behind @tail
  * @ready: free slots that read as zeros and have their space: to be handed out
  * @holes: free slots that read as zeros, their space given back; on a device
  *	discarded, which says nothing of what they read as
@@ -230,6 +235,8 @@ struct vhd_space {
 	bool unsettled;
 	bool enospc;
 	u32 chunk;
+	u64 mark_from;
+	u64 mark_end;
 	struct vhd_slots ready;
 	struct vhd_slots holes;
 	struct vhd_slots freed;

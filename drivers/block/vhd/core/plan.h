@@ -91,16 +91,23 @@ static inline int vhd_io_set(struct vhd_io *io, enum vhd_io_kind kind, u64 pos,
 /**
  * struct vhd_plan - base of every plan
  * @next: see vhd_plan_next()
+ * @side_by_side: a runner may ask for the next step before a write has ended; it
+ *	waits for all of them before it does a flush, and before it hands an error
+ *	in.  Set by the plan.
+ * @unflushed: the error that is handed in is that of a write, and the flush asked
+ *	for has not been done.  Set by such a runner.
  */
 struct vhd_plan {
 	int (*next)(struct vhd_plan *plan, int err, struct vhd_io *io);
+	bool side_by_side;
+	bool unflushed;
 };
 
 /**
  * vhd_plan_next - ask for the next step
  * @plan: the plan
- * @err: 0 or the negative errno of the step before (of any write since the
- *	last flush, where writes were done side by side)
+ * @err: 0 or the negative errno of the step before (or of any write since the
+ *	last flush, where they are done side by side)
  * @io: filled in when there is a step to do
  *
  * Return: 1 and a step in @io; 0 when the plan has succeeded; a negative errno

@@ -757,6 +757,7 @@ static void vhd_resize_adopt_table(struct vhd_resize *r)
 static void vhd_resize_adopt_tail(struct vhd_image *img, u64 tail)
 {
 	img->space.tail = tail;
+	img->space.mark_end = 0;
 	img->space.file_size = tail + VHD_SECTOR_SIZE;
 }
 

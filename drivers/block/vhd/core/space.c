@@ -82,7 +82,7 @@ int vhd_slots_reserve(struct vhd_image *img, struct vhd_slots *s, u32 max)
 }
 
 /* The slot behind all others, if it ends before the footer; or 0. */
-static u32 vhd_space_next(struct vhd_image *img)
+static u32 vhd_space_next(struct vhd_image *img, bool *marked)
 {
 	struct vhd_space *sp = &img->space;
 	u64 pos = vhd_tail_pos(sp->data_end);
@@ -92,6 +92,7 @@ static u32 vhd_space_next(struct vhd_image *img)
 	    !vhd_space_addressable(img, pos))
 		return 0;
 	sp->data_end = pos + vhd_slot_bytes(img);
+	*marked = pos >= sp->mark_from && pos < sp->mark_end;
 	return pos >> VHD_SECTOR_SHIFT;
 }
 
@@ -101,16 +102,17 @@ static u32 vhd_space_reusable(const struct vhd_space *sp)
 	return sp->holes.nr + sp->freed.nr + sp->gaps.nr;
 }
 
-u32 vhd_space_take(struct vhd_image *img)
+u32 vhd_space_take(struct vhd_image *img, bool *marked)
 {
 	struct vhd_space *sp = &img->space;
 
 	lockdep_assert_held(&img->lock);
+	*marked = false;
 	if (sp->ready.nr)
 		return vhd_slots_pop(&sp->ready);
 	if (img->on_device || sp->stale || vhd_space_reusable(sp))
 		return 0;
-	return vhd_space_next(img);
+	return vhd_space_next(img, marked);
 }
 
 void vhd_space_give(struct vhd_image *img, u32 sector)
@@ -129,6 +131,7 @@ void vhd_space_relax(struct vhd_image *img)
 	lockdep_assert_held(&img->lock);
 	sp->enospc = false;
 	sp->chunk = 1;
+	sp->mark_end = 0;
 	/* No space is reserved there, and what was zeroed stays so. */
 	if (img->on_device)
 		return;
@@ -221,7 +224,7 @@ bool vhd_space_low(struct vhd_image *img)
 	slots = vhd_space_slots(img);
 	wanted = vhd_space_wanted(img);
 	spin_unlock_irqrestore(&img->lock, flags);
-	return slots * 2 < wanted;
+	return slots * 4 < wanted * 3;
 }
 
 enum vhd_prepare_step {
@@ -234,7 +237,9 @@ enum vhd_prepare_step {
 	VHD_PREPARE_CUT_TRUNCATE,
 	VHD_PREPARE_RESERVE,
 	VHD_PREPARE_FOOTER,
+	VHD_PREPARE_BITMAPS,
 	VHD_PREPARE_FLUSH,
+	VHD_PREPARE_FIRST_BITMAP,
 	VHD_PREPARE_UNDO,
 };
 
@@ -250,6 +255,7 @@ static void vhd_space_set_tail(struct vhd_image *img, u64 tail)
 
 	spin_lock_irqsave(&img->lock, flags);
 	img->space.tail = tail;
+	img->space.mark_end = min(img->space.mark_end, tail);
 	img->space.file_size = tail + VHD_SECTOR_SIZE;
 	img->space.stale = false;
 	spin_unlock_irqrestore(&img->lock, flags);
@@ -324,6 +330,7 @@ static int vhd_prepare_reuse(struct vhd_prepare *p, struct vhd_io *io)
 	struct vhd_space *sp = &img->space;
 	struct vhd_slots *from = NULL;
 	unsigned long flags;
+	bool marked;
 
 	p->slot = 0;
 	spin_lock_irqsave(&img->lock, flags);
@@ -332,7 +339,7 @@ static int vhd_prepare_reuse(struct vhd_prepare *p, struct vhd_io *io)
 		if (from)
 			p->slot = vhd_slots_pop(from);
 		else if (img->on_device)
-			p->slot = vhd_space_next(img);
+			p->slot = vhd_space_next(img, &marked);
 	}
 	spin_unlock_irqrestore(&img->lock, flags);
 	if (!p->slot)
@@ -381,6 +388,7 @@ static int vhd_prepare_reserve(struct vhd_prepare *p, struct vhd_io *io)
 	struct vhd_image *img = p->img;
 	u64 first = vhd_tail_pos(img->space.tail);
 
+	p->first = first;
 	p->old_size = img->space.file_size;
 	p->new_tail = first + p->chunk * vhd_space_stride(img);
 	while (!vhd_space_addressable(img, p->new_tail)) {
@@ -424,6 +432,11 @@ static int vhd_prepare_finish(struct vhd_prepare *p)
 
 	vhd_space_set_tail(p->img, p->new_tail);
 	spin_lock_irqsave(&p->img->lock, flags);
+	if (p->marked) {
+		if (sp->mark_end != p->first)
+			sp->mark_from = p->first;
+		sp->mark_end = p->new_tail;
+	}
 	sp->chunk = min(sp->chunk * 2, VHD_MAX_CHUNK);
 	sp->enospc = false;
 	p->img->counters.growths++;
@@ -538,6 +551,61 @@ static int vhd_prepare_flushed(struct vhd_prepare *p, int err)
 	return err ? vhd_image_fail(p->img, err) : 0;
 }
 
+/*
+ * On to the next bitmap, or to the flush.  When one cannot be written, commits will
+ * find out, and write them all.
+ */
+static int vhd_prepare_next_bitmap(struct vhd_prepare *p, int err,
+				   struct vhd_io *io)
+{
+	u64 end = p->first + ++p->bitmaps * vhd_space_stride(p->img);
+
+	p->marked &= !err;
+	if (p->marked && p->bitmaps < p->chunk)
+		return vhd_io_set(io, VHD_IO_WRITE, end +
+				  (p->img->bitmap_sectors << VHD_SECTOR_SHIFT) -
+				  VHD_ALIGN, VHD_ALIGN, p->bitmap);
+	p->plan.side_by_side = p->marked;
+	p->plan.unflushed = false;
+	p->step = VHD_PREPARE_FLUSH;
+	return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+}
+
+/*
+ * The bitmaps of new slots, in the 4 KiB before each one's data, of which the rest
+ * is nobody's.  A commit that writes a sector where nothing was ever written makes
+ * a file system wait for all that is under way in the file, and keep it from
+ * anything else meanwhile; here it is whole blocks.  In a differencing image the
+ * bits come with a commit, over zeros written now.  The first slot's bitmap is
+ * where the footer is that is still needed.
+ */
+static int vhd_prepare_bitmaps(struct vhd_prepare *p, struct vhd_io *io)
+{
+	u32 bytes = p->img->bitmap_sectors << VHD_SECTOR_SHIFT;
+
+	p->bitmaps = 0;
+	p->marked = bytes <= VHD_ALIGN &&
+		    !(vhd_block_bytes(p->img) & (VHD_ALIGN - 1));
+	memset(p->bitmap, 0, sizeof(p->bitmap));
+	if (p->marked && p->img->type != VHD_TYPE_DIFFERENCING)
+		memset(p->bitmap + VHD_ALIGN - bytes, 0xFF, VHD_SECTOR_SIZE);
+	p->plan.side_by_side = true;
+	p->step = VHD_PREPARE_BITMAPS;
+	return vhd_prepare_next_bitmap(p, 0, io);
+}
+
+static int vhd_prepare_first_bitmap(struct vhd_prepare *p, struct vhd_io *io)
+{
+	u32 bytes = p->img->bitmap_sectors << VHD_SECTOR_SHIFT;
+
+	if (!p->marked)
+		return vhd_prepare_finish(p);
+	p->plan.side_by_side = false;
+	p->step = VHD_PREPARE_FIRST_BITMAP;
+	return vhd_io_set(io, VHD_IO_WRITE, p->first, bytes,
+			  p->bitmap + VHD_ALIGN - bytes);
+}
+
 static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 {
 	struct vhd_prepare *p = container_of(plan, struct vhd_prepare, plan);
@@ -587,12 +655,18 @@ static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 	case VHD_PREPARE_FOOTER:
 		if (err)
 			return vhd_prepare_undo(p, err, io);
-		p->step = VHD_PREPARE_FLUSH;
-		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+		return vhd_prepare_bitmaps(p, io);
+	case VHD_PREPARE_BITMAPS:
+		return vhd_prepare_next_bitmap(p, err, io);
 	case VHD_PREPARE_FLUSH:
+		if (p->plan.unflushed)
+			return vhd_prepare_next_bitmap(p, err, io);
 		err = vhd_prepare_flushed(p, err);
 		if (err)
 			return err;
+		return vhd_prepare_first_bitmap(p, io);
+	case VHD_PREPARE_FIRST_BITMAP:
+		p->marked = !err;
 		return vhd_prepare_finish(p);
 	case VHD_PREPARE_UNDO:
 	default:
@@ -718,6 +792,7 @@ static u64 vhd_tidy_end(struct vhd_image *img)
 	sp->freed.nr = 0;
 	sp->gaps.nr = 0;
 	sp->draining.nr = 0;
+	sp->mark_end = 0;
 	sp->data_end = max(vhd_tidy_blocks_end(img), vhd_tidy_unmaps_end(img));
 	return sp->data_end;
 }
