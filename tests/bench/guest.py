@@ -287,10 +287,10 @@ PATTERNS = [
 DEPTHS = [job(f'4k {kind} qd{d}', f'rand{kind}', iodepth=d) for kind in ('read', 'write') for d in (1, 2, 4, 8, 16, 32, 64)]
 # One write into each block of 2 MiB, or everything in order: (size in MiB, job)
 FIRST_WRITES = [
-    (1024, job('4k first write qd1', 'write:2044k', number_ios=512)),
-    (1024, job('4k first write qd32', 'write:2044k', iodepth=32, number_ios=512)),
+    (4096, job('4k first write qd1', 'write:2044k', number_ios=2048)),
+    (4096, job('4k first write qd32', 'write:2044k', iodepth=32, number_ios=2048)),
     (256, job('4k first write+fsync', 'write:2044k', fsync=1, number_ios=128)),
-    (192, job('1M first write', 'write', '1M', 4)),
+    (2048, job('1M first write', 'write', '1M', 4)),
 ]
 
 
@@ -487,7 +487,7 @@ class Bench:
         for t in targets:
             t.up()
         for t in targets:
-            for j in self.wanted(PATTERNS):
+            for j in self.wanted(PATTERNS + [d for d in DEPTHS if d not in PATTERNS]):
                 list(fio(whole(t), [j], 30))
                 self.profiled(t, j, self.options['runtime_ms'])
         for size, job_ in FIRST_WRITES:
