@@ -114,6 +114,23 @@ events() {
 	[ -e $TRACING/events/vhd ] || skip 'no tracepoints in this kernel'
 }
 
+# Who asks for one piece after the other and waits is served on his own processor
+t_own_processor() {
+	local n
+	[ "$(nproc)" -gt 1 ] || skip 'there is no other processor'
+	events
+	create --size 20M a.vhd
+	attach --fast-lane=off --no-partscan a.vhd
+	vhdio write "$DEV" 1 0 4096 -b 64 -d -f
+	echo 1 > $TRACING/events/workqueue/workqueue_execute_start/enable
+	cleanup_fn eval "echo 0 > $TRACING/events/workqueue/workqueue_execute_start/enable"
+	echo > $TRACING/trace
+	vhdio verify "$DEV" 1 0 4096 -b 8 -d
+	n=$(grep -c vhd_local_work $TRACING/trace) || true
+	[ "$n" -gt 100 ] || fail "$n of 512 reads were"
+	detach
+}
+
 # The examples for bpftrace name events and fields that there are
 t_examples_of_tracing() {
 	local event field n=0
