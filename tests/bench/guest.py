@@ -457,18 +457,20 @@ class Bench:
         target = Dynamic(self.options['size'])
         assert target.usable()
         target.up()
-        others, free = [], mem_available()
+        others = [Idle(i) for i in range(127)]
+        for t in others:
+            t.create()
+        kib, loop_kib = 0, memory_of([Loop(1024, sparse=True) for _ in range(64)])
         for count in (1, 16, 128):
-            while len(others) < count - 1:
-                others.append(Idle(len(others)))
-                others[-1].up()
-            kib = (free - mem_available()) / max(len(others), 1)
+            new = [t for t in others[:count - 1] if not t.path]
+            if new:
+                kib = attach_all(new)
             for round_ in range(self.options['rounds'] + 1):
                 for name, values in fio(whole(target), [job('4k read qd32', 'randread', iodepth=32)],
                                         self.options['runtime_ms'] if round_ else 30):
                     if round_:
                         self.record('number', round_, f'{count} attached', name, values, count=count,
-                                    kib_each=round(kib))
+                                    kib_each=round(kib), kib_loop=round(loop_kib))
         for t in [*others, target]:
             t.down()
 
@@ -561,6 +563,25 @@ class SparseImage(Dynamic):
         reads = [rng.randrange(self.BLOCKS) * step + rng.randrange(self.BLOCK // 4096) * 4096 for _ in range(self.READS)]
         write_file(self.log, f'fio version 2 iolog\n{self.path} add\n{self.path} open\n' +
                    ''.join(f'{self.path} read {at} 4096\n' for at in reads) + f'{self.path} close\n')
+
+
+def attach_all(targets):
+    """The memory that each takes, KiB."""
+    free = mem_available()
+    for t in targets:
+        t.path = t.attach()
+    return (free - mem_available()) / len(targets)
+
+
+def memory_of(targets):
+    assert targets[0].usable()
+    for i, t in enumerate(targets):
+        t.file = f'memory-{i}.img'
+        t.create()
+    kib = attach_all(targets)
+    for t in targets:
+        t.down()
+    return kib
 
 
 class Idle(Dynamic):

@@ -58,13 +58,19 @@ static void seal(uint8_t *p, size_t len, uint32_t at)
 	put32(p + at, ~sum);
 }
 
+/* Of the copy at the beginning, where there is one: the end of a file in use moves. */
 static void read_id(const char *path, uint8_t *id)
 {
 	int fd = open(path, O_RDONLY);
+	off_t footer = 0;
 	struct stat st;
+	char magic[8];
 
-	if (fd < 0 || fstat(fd, &st) ||
-	    pread(fd, id, 16, st.st_size - 512 + 68) != 16)
+	if (fd < 0 || fstat(fd, &st) || pread(fd, magic, 8, 0) != 8)
+		die("%s: %s", path, strerror(errno));
+	if (memcmp(magic, "conectix", 8))
+		footer = st.st_size - 512;
+	if (pread(fd, id, 16, footer + 68) != 16)
 		die("%s: %s", path, strerror(errno));
 	close(fd);
 }
