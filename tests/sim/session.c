@@ -75,9 +75,7 @@ static bool runner_post(struct runner *r, struct disk *d)
 {
 	bool write = r->want.kind == VHD_IO_WRITE;
 
-	if (!r->plan->side_by_side)
-		return false;
-	if (write && r->nr_posts < RUNNER_POSTS && !r->posts_err) {
+	if (r->plan->side_by_side && write && r->nr_posts < RUNNER_POSTS && !r->posts_err) {
 		disk_issue(d, &r->want, r->lane, &r->posts[r->nr_posts++]);
 		r->err = 0;
 		return true;

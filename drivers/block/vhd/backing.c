@@ -796,9 +796,9 @@ static int vhd_backing_run_step(struct vhd_backing *b, struct vhd_plan *plan,
 {
 	int err;
 
-	if (!posts || !plan->side_by_side)
+	if (!posts)
 		return vhd_backing_persist(b, io, bounce);
-	if (io->kind == VHD_IO_WRITE)
+	if (plan->side_by_side && io->kind == VHD_IO_WRITE)
 		return vhd_posts_add(b, posts, io);
 	err = vhd_posts_wait(b, posts);
 	plan->unflushed = err && io->kind == VHD_IO_FLUSH;

@@ -92,8 +92,9 @@ static inline int vhd_io_set(struct vhd_io *io, enum vhd_io_kind kind, u64 pos,
  * struct vhd_plan - base of every plan
  * @next: see vhd_plan_next()
  * @side_by_side: a runner may ask for the next step before a write has ended; it
- *	waits for all of them before it does a flush, and before it hands an error
- *	in.  Set by the plan.
+ *	waits for all of them before it does anything else, and before it hands an
+ *	error in, which may then be one of theirs in place of the step asked for.
+ *	Set by the plan.
  * @unflushed: the error that is handed in is that of a write, and the flush asked
  *	for has not been done.  Set by such a runner.
  */

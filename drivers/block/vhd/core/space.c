@@ -237,9 +237,8 @@ enum vhd_prepare_step {
 	VHD_PREPARE_CUT_TRUNCATE,
 	VHD_PREPARE_RESERVE,
 	VHD_PREPARE_FOOTER,
-	VHD_PREPARE_BITMAPS,
 	VHD_PREPARE_FLUSH,
-	VHD_PREPARE_FIRST_BITMAP,
+	VHD_PREPARE_BITMAPS,
 	VHD_PREPARE_UNDO,
 };
 
@@ -552,23 +551,25 @@ static int vhd_prepare_flushed(struct vhd_prepare *p, int err)
 }
 
 /*
- * On to the next bitmap, or to the flush.  When one cannot be written, commits will
+ * On to the next bitmap; the last one is the first slot's, of which only the sector
+ * is known to be free: a footer was there.  When one cannot be written, commits will
  * find out, and write them all.
  */
 static int vhd_prepare_next_bitmap(struct vhd_prepare *p, int err,
 				   struct vhd_io *io)
 {
-	u64 end = p->first + ++p->bitmaps * vhd_space_stride(p->img);
+	u32 bytes = p->img->bitmap_sectors << VHD_SECTOR_SHIFT;
+	u64 pos = p->first + ++p->bitmaps * vhd_space_stride(p->img);
 
 	p->marked &= !err;
-	if (p->marked && p->bitmaps < p->chunk)
-		return vhd_io_set(io, VHD_IO_WRITE, end +
-				  (p->img->bitmap_sectors << VHD_SECTOR_SHIFT) -
-				  VHD_ALIGN, VHD_ALIGN, p->bitmap);
-	p->plan.side_by_side = p->marked;
-	p->plan.unflushed = false;
-	p->step = VHD_PREPARE_FLUSH;
-	return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+	if (!p->marked || p->bitmaps > p->chunk)
+		return vhd_prepare_finish(p);
+	if (p->bitmaps < p->chunk)
+		return vhd_io_set(io, VHD_IO_WRITE, pos + bytes - VHD_ALIGN,
+				  VHD_ALIGN, p->bitmap);
+	p->plan.side_by_side = false;
+	return vhd_io_set(io, VHD_IO_WRITE, p->first, bytes,
+			  p->bitmap + VHD_ALIGN - bytes);
 }
 
 /*
@@ -576,8 +577,8 @@ static int vhd_prepare_next_bitmap(struct vhd_prepare *p, int err,
  * is nobody's.  A commit that writes a sector where nothing was ever written makes
  * a file system wait for all that is under way in the file, and keep it from
  * anything else meanwhile; here it is whole blocks.  In a differencing image the
- * bits come with a commit, over zeros written now.  The first slot's bitmap is
- * where the footer is that is still needed.
+ * bits come with a commit, over zeros written now.  They need no flush: the commit
+ * that shows a block begins with one.
  */
 static int vhd_prepare_bitmaps(struct vhd_prepare *p, struct vhd_io *io)
 {
@@ -592,18 +593,6 @@ static int vhd_prepare_bitmaps(struct vhd_prepare *p, struct vhd_io *io)
 	p->plan.side_by_side = true;
 	p->step = VHD_PREPARE_BITMAPS;
 	return vhd_prepare_next_bitmap(p, 0, io);
-}
-
-static int vhd_prepare_first_bitmap(struct vhd_prepare *p, struct vhd_io *io)
-{
-	u32 bytes = p->img->bitmap_sectors << VHD_SECTOR_SHIFT;
-
-	if (!p->marked)
-		return vhd_prepare_finish(p);
-	p->plan.side_by_side = false;
-	p->step = VHD_PREPARE_FIRST_BITMAP;
-	return vhd_io_set(io, VHD_IO_WRITE, p->first, bytes,
-			  p->bitmap + VHD_ALIGN - bytes);
 }
 
 static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
@@ -655,19 +644,15 @@ static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 	case VHD_PREPARE_FOOTER:
 		if (err)
 			return vhd_prepare_undo(p, err, io);
-		return vhd_prepare_bitmaps(p, io);
-	case VHD_PREPARE_BITMAPS:
-		return vhd_prepare_next_bitmap(p, err, io);
+		p->step = VHD_PREPARE_FLUSH;
+		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
 	case VHD_PREPARE_FLUSH:
-		if (p->plan.unflushed)
-			return vhd_prepare_next_bitmap(p, err, io);
 		err = vhd_prepare_flushed(p, err);
 		if (err)
 			return err;
-		return vhd_prepare_first_bitmap(p, io);
-	case VHD_PREPARE_FIRST_BITMAP:
-		p->marked = !err;
-		return vhd_prepare_finish(p);
+		return vhd_prepare_bitmaps(p, io);
+	case VHD_PREPARE_BITMAPS:
+		return vhd_prepare_next_bitmap(p, err, io);
 	case VHD_PREPARE_UNDO:
 	default:
 		return err ? err : vhd_prepare_smaller(p, p->error, io);
