@@ -287,10 +287,10 @@ PATTERNS = [
 DEPTHS = [job(f'4k {kind} qd{d}', f'rand{kind}', iodepth=d) for kind in ('read', 'write') for d in (1, 2, 4, 8, 16, 32, 64)]
 # One write into each block of 2 MiB, or everything in order: (size in MiB, job)
 FIRST_WRITES = [
-    (4096, job('4k first write qd1', 'write:2044k', number_ios=2048)),
-    (4096, job('4k first write qd32', 'write:2044k', iodepth=32, number_ios=2048)),
+    (2048, job('4k first write qd1', 'write:2044k', number_ios=1024)),
+    (2048, job('4k first write qd32', 'write:2044k', iodepth=32, number_ios=1024)),
     (256, job('4k first write+fsync', 'write:2044k', fsync=1, number_ios=128)),
-    (2048, job('1M first write', 'write', '1M', 4)),
+    (1024, job('1M first write', 'write', '1M', 4)),
 ]
 
 
