@@ -429,6 +429,7 @@ enum vhd_state {
  * @write_wq: slow writes; these may wait for a frozen file system, for commits
  *	and for growth, so they have a queue of their own, and since devices may
  *	lie on one another, every device has its own
+ * @local_wq: for vhd_queue.local; NULL with one processor
  * @remove_work: detaches with the last close
  */
 struct vhd_device {

@@ -91,8 +91,9 @@ int vhd_image_fail(struct vhd_image *img, int err);
  * vhd_commit_due - is half of what may be uncommitted
  * @img: the image
  *
- * Writers need not wait for a commit that is begun now.  Any context; what it says
- * may be old.
+ * Writers need not wait for a commit that is begun now.  Any context.
+ *
+ * Return: true if so; it may be old.
  */
 bool vhd_commit_due(const struct vhd_image *img);
 
