@@ -29,6 +29,7 @@ typedef int blk_status_t;
 
 #define BLK_STS_OK		0
 #define PF_LOCAL_THROTTLE	1
+#define PF_MEMALLOC_NOIO	2
 #define NSEC_PER_USEC		1000ULL
 #define NSEC_PER_MSEC		1000000ULL
 #define NSEC_PER_SEC		1000000000ULL
@@ -125,6 +126,12 @@ struct task_struct {
 };
 
 static __thread struct task_struct *current;
+
+static void current_restore_flags(unsigned int old, unsigned int flags)
+{
+	current->flags = (current->flags & ~flags) | (old & flags);
+}
+
 static __thread u64 random_state;
 
 static u64 chance(u64 n)
@@ -178,8 +185,7 @@ static void yield(void) { sched_yield(); }
 static void cond_resched(void) { }
 static void set_freezable(void) { }
 static void try_to_freeze(void) { }
-static unsigned int memalloc_noio_save(void) { return 0; }
-static void memalloc_noio_restore(unsigned int flags) { }
+static void memalloc_noio_save(void) { }
 static void usleep_range(int lo, int hi) { usleep(lo); }
 
 /* ---- a work of a workqueue, and the thread that does it --------------------- */

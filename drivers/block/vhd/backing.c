@@ -288,35 +288,43 @@ void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
 
 /* ---- synchronous transfers ------------------------------------------- */
 
-struct vhd_sync_io {
-	struct kiocb iocb;
-	struct completion done;
-	long ret;
-};
-
+/*
+ * The file system's freeze protection is given back here, in any context: who
+ * begins another write may have to wait for a freeze, which waits for this.
+ */
 static void vhd_sync_complete(struct kiocb *iocb, long ret)
 {
 	struct vhd_sync_io *io = container_of(iocb, struct vhd_sync_io, iocb);
 
+	if (io->write)
+		vhd_backing_end_write(iocb);
 	io->ret = ret;
 	complete(&io->done);
+}
+
+/* @iter's memory is to stay until it has been waited for. */
+static void vhd_sync_begin(struct vhd_backing *b, struct vhd_sync_io *io,
+			   loff_t pos, struct iov_iter *iter, bool write)
+{
+	*io = (struct vhd_sync_io) {
+		.iocb.ki_pos		= pos,
+		.iocb.ki_complete	= vhd_sync_complete,
+		.write			= write,
+	};
+	init_completion(&io->done);
+	if (write)
+		vhd_backing_start_write(b, true);
+	vhd_backing_submit(b, &io->iocb, iter, write);
 }
 
 /* One transfer; returns bytes or a negative errno. */
 static ssize_t vhd_backing_transfer(struct vhd_backing *b, loff_t pos,
 				    struct iov_iter *iter, bool write)
 {
-	struct vhd_sync_io io = { };
+	struct vhd_sync_io io;
 
-	init_completion(&io.done);
-	io.iocb.ki_pos = pos;
-	io.iocb.ki_complete = vhd_sync_complete;
-	if (write)
-		vhd_backing_start_write(b, true);
-	vhd_backing_submit(b, &io.iocb, iter, write);
+	vhd_sync_begin(b, &io, pos, iter, write);
 	wait_for_completion_io(&io.done);
-	if (write)
-		vhd_backing_end_write(&io.iocb);
 	return io.ret;
 }
 
@@ -680,19 +688,6 @@ static int vhd_backing_persist(struct vhd_backing *b, struct vhd_io *io,
 
 /* ---- writes side by side -------------------------------------------------- */
 
-/*
- * The file system's freeze protection is given back here, in any context: who
- * begins the next write may have to wait for a freeze, which waits for this.
- */
-static void vhd_post_complete(struct kiocb *iocb, long ret)
-{
-	struct vhd_post *post = container_of(iocb, struct vhd_post, iocb);
-
-	vhd_backing_end_write(iocb);
-	post->ret = ret;
-	complete(&post->done);
-}
-
 static void vhd_post_submit(struct vhd_backing *b, struct vhd_post *post,
 			    const struct vhd_io *io)
 {
@@ -702,16 +697,10 @@ static void vhd_post_submit(struct vhd_backing *b, struct vhd_post *post,
 	post->pos = io->pos;
 	post->len = io->len;
 	post->busy = true;
-	init_completion(&post->done);
 	bvec_set_page(&post->bvec, virt_to_page(post->buf), io->len,
 		      offset_in_page(post->buf));
 	iov_iter_bvec(&iter, ITER_SOURCE, &post->bvec, 1, io->len);
-	post->iocb = (struct kiocb) {
-		.ki_pos		= io->pos,
-		.ki_complete	= vhd_post_complete,
-	};
-	vhd_backing_start_write(b, true);
-	vhd_backing_submit(b, &post->iocb, &iter, true);
+	vhd_sync_begin(b, &post->io, io->pos, &iter, true);
 }
 
 /* One that was cut short, or had no memory, is done again, alone. */
@@ -724,12 +713,12 @@ static int vhd_post_wait(struct vhd_backing *b, struct vhd_post *post)
 
 	if (!post->busy)
 		return 0;
-	wait_for_completion_io(&post->done);
+	wait_for_completion_io(&post->io.done);
 	post->busy = false;
-	if (post->ret == post->len)
+	if (post->io.ret == post->len)
 		return 0;
-	if (post->ret < 0 && post->ret != -ENOMEM)
-		return vhd_backing_space_error(post->ret);
+	if (post->io.ret < 0 && post->io.ret != -ENOMEM)
+		return vhd_backing_space_error(post->io.ret);
 	return vhd_backing_persist(b, &again, NULL);
 }
 

@@ -456,20 +456,29 @@ static void vhd_uncharge(bool charged)
 }
 #endif
 
+/* In a workqueue, as a worker has it for ever.  Return: for vhd_work_end(). */
+static unsigned int vhd_work_begin(void)
+{
+	unsigned int old = current->flags;
+
+	current->flags |= PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO;
+	return old;
+}
+
+static void vhd_work_end(unsigned int old)
+{
+	current_restore_flags(old, PF_LOCAL_THROTTLE | PF_MEMALLOC_NOIO);
+}
+
 static void vhd_slow_work(struct work_struct *work)
 {
 	struct vhd_cmd *cmd = container_of(work, struct vhd_cmd, work);
-	unsigned int throttle = current->flags & PF_LOCAL_THROTTLE;
-	struct request *rq = blk_mq_rq_from_pdu(cmd);
-	unsigned int noio = memalloc_noio_save();
-	bool charged = vhd_charge(rq);
+	bool charged = vhd_charge(blk_mq_rq_from_pdu(cmd));
+	unsigned int flags = vhd_work_begin();
 
-	current->flags |= PF_LOCAL_THROTTLE;
 	vhd_slow(vhd_cmd_device(cmd), cmd);
-	if (!throttle)
-		current->flags &= ~PF_LOCAL_THROTTLE;
+	vhd_work_end(flags);
 	vhd_uncharge(charged);
-	memalloc_noio_restore(noio);
 }
 
 void vhd_cmd_slow(struct vhd_cmd *cmd)
@@ -685,15 +694,10 @@ static int vhd_queue_thread(void *data)
 static void vhd_local_work(struct work_struct *work)
 {
 	struct vhd_queue *hq = container_of(work, struct vhd_queue, local);
-	unsigned int throttle = current->flags & PF_LOCAL_THROTTLE;
-	struct llist_node *list = llist_del_all(&hq->list);
-	unsigned int noio = memalloc_noio_save();
+	unsigned int flags = vhd_work_begin();
 
-	current->flags |= PF_LOCAL_THROTTLE;
-	vhd_queue_drain(hq, list);
-	if (!throttle)
-		current->flags &= ~PF_LOCAL_THROTTLE;
-	memalloc_noio_restore(noio);
+	vhd_queue_drain(hq, llist_del_all(&hq->list));
+	vhd_work_end(flags);
 }
 
 /* So many in a row that were the only one, and the next will be such a one, too. */
@@ -726,7 +730,7 @@ static void vhd_queue_kick(struct vhd_queue *hq, bool single)
 {
 	if (!READ_ONCE(hq->idle))
 		return;
-	if (single && hq->vhd->local_wq)
+	if (single)
 		queue_work(hq->vhd->local_wq, &hq->local);
 	else
 		wake_up_process(hq->task);
@@ -770,7 +774,7 @@ static blk_status_t vhd_queue_rq(struct blk_mq_hw_ctx *hctx,
 	if (unlikely(hq->vhd->fast_lane) &&
 	    vhd_take_lane(hq, bd->rq, bd->last))
 		return BLK_STS_OK;
-	single = vhd_queue_single(hq, cmd);
+	single = hq->vhd->local_wq && vhd_queue_single(hq, cmd);
 	llist_add(&cmd->node, &hq->list);
 	if (bd->last)
 		vhd_queue_kick(hq, single);

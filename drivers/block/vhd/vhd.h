@@ -231,25 +231,35 @@ struct vhd_cmd {
 	struct bio_vec bvec;
 };
 
+/**
+ * struct vhd_sync_io - a transfer that is waited for
+ * @iocb: as it was given to the file system
+ * @done: it has ended
+ * @ret: bytes or a negative errno, then
+ * @write: to the file
+ */
+struct vhd_sync_io {
+	struct kiocb iocb;
+	struct completion done;
+	long ret;
+	bool write;
+};
+
 /* Writes of a plan that are under way together, at the most. */
 #define VHD_NR_POSTS		8U
 
 /**
  * struct vhd_post - one of them
- * @iocb: the transfer
+ * @io: the transfer
  * @bvec: its memory, @buf
- * @done: it has ended
- * @ret: bytes written or a negative errno, then
  * @pos: byte offset in the backing file
  * @len: bytes
  * @buf: a part of vhd_posts.buf
  * @busy: it was begun and has not been waited for
  */
 struct vhd_post {
-	struct kiocb iocb;
+	struct vhd_sync_io io;
 	struct bio_vec bvec;
-	struct completion done;
-	long ret;
 	u64 pos;
 	u32 len;
 	void *buf;

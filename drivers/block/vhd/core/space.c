@@ -82,7 +82,7 @@ int vhd_slots_reserve(struct vhd_image *img, struct vhd_slots *s, u32 max)
 }
 
 /* The slot behind all others, if it ends before the footer; or 0. */
-static u32 vhd_space_next(struct vhd_image *img, bool *marked)
+static u32 vhd_space_next(struct vhd_image *img)
 {
 	struct vhd_space *sp = &img->space;
 	u64 pos = vhd_tail_pos(sp->data_end);
@@ -92,7 +92,6 @@ static u32 vhd_space_next(struct vhd_image *img, bool *marked)
 	    !vhd_space_addressable(img, pos))
 		return 0;
 	sp->data_end = pos + vhd_slot_bytes(img);
-	*marked = pos >= sp->mark_from && pos < sp->mark_end;
 	return pos >> VHD_SECTOR_SHIFT;
 }
 
@@ -105,6 +104,8 @@ static u32 vhd_space_reusable(const struct vhd_space *sp)
 u32 vhd_space_take(struct vhd_image *img, bool *marked)
 {
 	struct vhd_space *sp = &img->space;
+	u32 sector;
+	u64 pos;
 
 	lockdep_assert_held(&img->lock);
 	*marked = false;
@@ -112,7 +113,10 @@ u32 vhd_space_take(struct vhd_image *img, bool *marked)
 		return vhd_slots_pop(&sp->ready);
 	if (img->on_device || sp->stale || vhd_space_reusable(sp))
 		return 0;
-	return vhd_space_next(img, marked);
+	sector = vhd_space_next(img);
+	pos = (u64)sector << VHD_SECTOR_SHIFT;
+	*marked = pos >= sp->mark_from && pos < sp->mark_end;
+	return sector;
 }
 
 void vhd_space_give(struct vhd_image *img, u32 sector)
@@ -329,7 +333,6 @@ static int vhd_prepare_reuse(struct vhd_prepare *p, struct vhd_io *io)
 	struct vhd_space *sp = &img->space;
 	struct vhd_slots *from = NULL;
 	unsigned long flags;
-	bool marked;
 
 	p->slot = 0;
 	spin_lock_irqsave(&img->lock, flags);
@@ -338,7 +341,7 @@ static int vhd_prepare_reuse(struct vhd_prepare *p, struct vhd_io *io)
 		if (from)
 			p->slot = vhd_slots_pop(from);
 		else if (img->on_device)
-			p->slot = vhd_space_next(img, &marked);
+			p->slot = vhd_space_next(img);
 	}
 	spin_unlock_irqrestore(&img->lock, flags);
 	if (!p->slot)
@@ -385,18 +388,17 @@ static u32 vhd_prepare_chunk(struct vhd_image *img)
 static int vhd_prepare_reserve(struct vhd_prepare *p, struct vhd_io *io)
 {
 	struct vhd_image *img = p->img;
-	u64 first = vhd_tail_pos(img->space.tail);
 
-	p->first = first;
+	p->first = vhd_tail_pos(img->space.tail);
 	p->old_size = img->space.file_size;
-	p->new_tail = first + p->chunk * vhd_space_stride(img);
+	p->new_tail = p->first + p->chunk * vhd_space_stride(img);
 	while (!vhd_space_addressable(img, p->new_tail)) {
 		if (p->chunk == 1) {
 			WRITE_ONCE(img->space.enospc, true);
 			return -ENOSPC;
 		}
 		p->chunk /= 2;
-		p->new_tail = first + p->chunk * vhd_space_stride(img);
+		p->new_tail = p->first + p->chunk * vhd_space_stride(img);
 	}
 	p->step = VHD_PREPARE_RESERVE;
 	return vhd_io_set(io, VHD_IO_RESERVE, p->old_size,
@@ -587,7 +589,6 @@ static int vhd_prepare_bitmaps(struct vhd_prepare *p, struct vhd_io *io)
 	p->bitmaps = 0;
 	p->marked = bytes <= VHD_ALIGN &&
 		    !(vhd_block_bytes(p->img) & (VHD_ALIGN - 1));
-	memset(p->bitmap, 0, sizeof(p->bitmap));
 	if (p->marked && p->img->type != VHD_TYPE_DIFFERENCING)
 		memset(p->bitmap + VHD_ALIGN - bytes, 0xFF, VHD_SECTOR_SIZE);
 	p->plan.side_by_side = true;
