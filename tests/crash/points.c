@@ -175,6 +175,26 @@ static void apply_all(struct points *p, uint64_t at, uint64_t end)
 }
 
 /*
+ * Of an ext4's superblock both sectors arrive, or none: they have one checksum, and
+ * it is looked at before the journal is, so ext4 takes that for granted.
+ */
+static bool begins_superblock(const uint8_t *sector)
+{
+	return sector[56] == 0x53 && sector[57] == 0xef;
+}
+
+/* The first @n sectors of a write have arrived. */
+static void apply_torn(struct points *p, const struct log_entry *e, uint64_t n)
+{
+	if (n && n < e->len / SECTOR) {
+		log_apply(&p->log, e, p->copy, p->size, 0, n * SECTOR);
+		if (begins_superblock(p->copy + e->pos + (n - 1) * SECTOR))
+			n++;
+	}
+	log_apply(&p->log, e, p->copy, p->size, 0, n * SECTOR);
+}
+
+/*
  * Of the writes from @at to before @end, none of which a flush followed, @part says
  * which have arrived; of some only a few sectors.  Those with FUA have.
  */
@@ -198,7 +218,7 @@ static void apply_part(struct points *p, uint64_t at, uint64_t end, uint64_t par
 			cut = sectors;
 		else if (random % 100 >= percent)
 			continue;
-		log_apply(&p->log, e, p->copy, p->size, 0, cut * SECTOR);
+		apply_torn(p, e, cut);
 	}
 }
 
