@@ -175,10 +175,17 @@ slow_eio_buffered() {
 	writes_work
 	vhdio verify "$DEV" 9 $((20 * 4096)) $((8 * 4096)) -b 64 -d
 	detach || true
+	# What the cache still has of the commit that failed is not on the disk
 	attach $SMALL/a.vhd
 	vhdio verify "$DEV" 9 $((20 * 4096)) $((8 * 4096)) -b 64 -d
+	vhdio write "$DEV" 11 0 64 -d -f
 	detach
+	echo 3 > /proc/sys/vm/drop_caches
 	sound $SMALL/a.vhd
+	attach $SMALL/a.vhd
+	vhdio verify "$DEV" 9 $((20 * 4096)) $((8 * 4096)) -b 64 -d
+	vhdio verify "$DEV" 11 0 64 -d
+	detach
 }
 blockdev_fsync() { sync "$DEV"; }
 

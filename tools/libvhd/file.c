@@ -136,6 +136,9 @@ int vhd_file_load(struct vhd_file *f, unsigned int flags)
 		flags |= VHD_OPEN_DEVICE;
 	memset(&f->findings, 0, sizeof(f->findings));
 	f->findings.rep.report = findings_report;
+	/* What a failed flush has left there looks written, and is not on the disk. */
+	if (flags & VHD_OPEN_WRITE)
+		posix_fadvise(f->fd, 0, 0, POSIX_FADV_DONTNEED);
 	vhd_open_init(&open_plan, &f->image, f->size, flags, &f->findings.rep);
 	err = vhd_run_plan(f->fd, &open_plan.plan);
 	vhd_open_end(&open_plan);

@@ -4,7 +4,7 @@
  *
  * All transfers of a device go the same way, by direct I/O or through the page
  * cache: two ways over one page would corrupt it.  Only opening reads through
- * the page cache always, and empties it before direct I/O begins.
+ * the page cache always; it empties it before, and before direct I/O begins.
  */
 #include <linux/blkdev.h>
 #include <linux/bvec.h>
@@ -845,11 +845,25 @@ static int vhd_backing_read_buffered(struct vhd_backing *b, struct vhd_io *io)
 	return 0;
 }
 
+/*
+ * A flush that failed leaves pages that pass for clean, and are not on the disk: a
+ * table entry read from one would never be written again.
+ */
+static void vhd_backing_distrust_cache(struct vhd_backing *b)
+{
+	struct address_space *mapping = b->file->f_mapping;
+
+	filemap_fdatawrite(mapping);
+	filemap_fdatawait_keep_errors(mapping);
+	invalidate_inode_pages2(mapping);
+}
+
 int vhd_backing_run_buffered(struct vhd_backing *b, struct vhd_plan *plan)
 {
 	struct vhd_io io;
 	int ret, err = 0;
 
+	vhd_backing_distrust_cache(b);
 	while ((ret = vhd_plan_next(plan, err, &io)) > 0)
 		err = io.kind == VHD_IO_READ ?
 			      vhd_backing_read_buffered(b, &io) : -EINVAL;
