@@ -568,7 +568,7 @@ void rig_unmark(struct rig *r)
 	u32 i;
 
 	for (i = 0; i < VHD_NR_NEW; i++)
-		r->img.new_blocks.records[i].marked = false;
+		r->img.new_blocks.records[i].mark = VHD_SLOT_PLAIN;
 }
 
 int rig_commit(struct rig *r)

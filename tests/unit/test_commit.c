@@ -102,6 +102,77 @@ static void bitmaps_flush_table_flush(void **state)
 	rig_free(&r);
 }
 
+/* Growth has written the bitmaps of the slots; a flush has made them durable, or not. */
+static void fresh_slots_need_one_flush(void **state)
+{
+	struct rig r;
+
+	rig_dynamic(&r, 300, BS);
+	r.img.space.chunk = 8;
+	assert_int_equal(rig_write(&r, 3 * BLKS, 1, 1), 0);
+	mem_settle(&r.mem);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_int_equal(r.mem.nr_ops, 3);
+	assert_int_equal(r.mem.ops[0].kind, VHD_IO_FLUSH);
+	assert_int_equal(r.mem.ops[1].pos, 0x600);
+	assert_int_equal(r.mem.ops[2].kind, VHD_IO_FLUSH);
+
+	assert_int_equal(rig_write(&r, 299ULL * BLKS, 1, 2), 0);
+	assert_int_equal(rig_write(&r, 4 * BLKS, 1, 3), 0);
+	mem_settle(&r.mem);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_int_equal(r.mem.nr_ops, 3);
+	assert_int_equal(r.mem.ops[0].pos, 0x600);
+	assert_int_equal(r.mem.ops[1].pos, 0x600 + 2 * 512);
+	assert_int_equal(r.mem.ops[2].kind, VHD_IO_FLUSH);
+	assert_int_equal(rig_disk_entry(&r, 4), r.img.bat[4]);
+	assert_int_equal(bitmap_byte(&r, 4, 511), 0xFF);
+	rig_free(&r);
+}
+
+/* Ops of a commit of block @block alone, written just now. */
+static u32 ops_of_commit(struct rig *r, u32 block)
+{
+	assert_int_equal(rig_write(r, block * BLKS, 1, block + 1), 0);
+	mem_settle(&r->mem);
+	assert_int_equal(rig_commit(r), 0);
+	return r->mem.nr_ops;
+}
+
+static void other_slots_need_two_flushes(void **state)
+{
+	struct rig r;
+
+	rig_dynamic(&r, 300, BS);
+	r.img.space.chunk = 2;
+	assert_int_equal(ops_of_commit(&r, 0), 3);
+	assert_int_equal(r.mem.ops[0].kind, VHD_IO_FLUSH);
+	assert_int_equal(ops_of_commit(&r, 1), 2);
+	/* A growth that no flush followed. */
+	assert_int_equal(rig_prepare(&r), 0);
+	assert_int_equal(ops_of_commit(&r, 2), 3);
+	assert_int_equal(ops_of_commit(&r, 3), 2);
+	/* A slot that was used: zeroed, and no flush says so. */
+	assert_int_equal(rig_zero(&r, 3 * BLKS, BLKS, VHD_ZERO_UNMAP), 0);
+	assert_int_equal(rig_commit(&r), 0);
+	rig_release(&r);
+	assert_int_equal(rig_prepare(&r), 0);
+	assert_int_equal(ops_of_commit(&r, 4), 4);
+	rig_free(&r);
+}
+
+static void without_reservation_two_flushes(void **state)
+{
+	struct rig r;
+
+	rig_dynamic(&r, 300, BS);
+	r.img.space.chunk = 8;
+	mem_fail(&r.mem, VHD_IO_RESERVE, 1, -EOPNOTSUPP);
+	assert_int_equal(ops_of_commit(&r, 0), 3);
+	assert_int_equal(ops_of_commit(&r, 1), 3);
+	rig_free(&r);
+}
+
 static void bits_of_mapped_blocks_belong_to_phase_two(void **state)
 {
 	struct rig r;
@@ -659,6 +730,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_dirty_is_one_flush),
 		cmocka_unit_test(bitmaps_flush_table_flush),
+		cmocka_unit_test(fresh_slots_need_one_flush),
+		cmocka_unit_test(other_slots_need_two_flushes),
+		cmocka_unit_test(without_reservation_two_flushes),
 		cmocka_unit_test(bits_of_mapped_blocks_belong_to_phase_two),
 		cmocka_unit_test(durable_blocks_need_no_commit),
 		cmocka_unit_test(blocks_written_later_are_of_the_next_epoch),

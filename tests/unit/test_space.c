@@ -6,11 +6,11 @@
 
 static u32 take(struct rig *r)
 {
-	bool marked;
+	enum vhd_slot_mark mark;
 	u32 sector;
 
 	spin_lock(&r->img.lock);
-	sector = vhd_space_take(&r->img, &marked);
+	sector = vhd_space_take(&r->img, &mark);
 	spin_unlock(&r->img.lock);
 	return sector;
 }

@@ -1,2 +1,2 @@
 # space.c: a slot that is zeroed and used again counts as one whose bitmap is written
-/^u32 vhd_space_take(/,/^}/ s/^\t\*marked = false;$/\t*marked = img->type != VHD_TYPE_DIFFERENCING;/
+/^u32 vhd_space_take(/,/^}/ s/^\t\*mark = VHD_SLOT_PLAIN;$/\t*mark = img->type != VHD_TYPE_DIFFERENCING ? VHD_SLOT_MARKED : VHD_SLOT_PLAIN;/

@@ -33,13 +33,13 @@ static void vhd_commit_take_new(struct vhd_commit *c)
 	struct vhd_new_blocks *new = &c->img->new_blocks;
 	u32 i;
 
-	c->nr_taken = 0;
 	if (!new->nr_written)
 		return;
 	for (i = 0; i < VHD_NR_NEW; i++) {
 		if (new->records[i].state != VHD_NEW_WRITTEN)
 			continue;
 		new->records[i].state = VHD_NEW_TAKEN;
+		c->fresh += new->records[i].mark == VHD_SLOT_FRESH;
 		c->taken[c->nr_taken++] = i;
 	}
 	new->nr_written = 0;
@@ -196,7 +196,7 @@ static int vhd_commit_new_bitmap(struct vhd_commit *c, struct vhd_io *io)
 	if (c->img->type == VHD_TYPE_DIFFERENCING)
 		return vhd_commit_bitmap(c, true, io);
 	while (c->cursor < c->nr_taken &&
-	       vhd_commit_new(c, c->cursor)->marked)
+	       vhd_commit_new(c, c->cursor)->mark != VHD_SLOT_PLAIN)
 		c->cursor++;
 	if (c->cursor == c->nr_taken)
 		return 0;
@@ -241,8 +241,37 @@ static int vhd_commit_table(struct vhd_commit *c, struct vhd_io *io)
 
 static int vhd_commit_flush(struct vhd_commit *c, struct vhd_io *io)
 {
-	c->cursor = 0;
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->img->lock, flags);
+	c->marks = c->img->space.marks;
+	spin_unlock_irqrestore(&c->img->lock, flags);
 	return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
+}
+
+static void vhd_commit_flushed(struct vhd_commit *c)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->img->lock, flags);
+	c->img->space.marks_durable = c->marks;
+	spin_unlock_irqrestore(&c->img->lock, flags);
+}
+
+static bool vhd_commit_is_empty(const struct vhd_commit *c)
+{
+	return !c->nr_taken && !c->bitmaps && !c->nr_unmapped;
+}
+
+/*
+ * May the table come before the data?  A fresh slot reads as its block does
+ * without it (over a parent a new block comes with a bitmap), and cleared entries
+ * show no data.
+ */
+static bool vhd_commit_in_any_order(const struct vhd_commit *c)
+{
+	return c->fresh == c->nr_taken && !c->bitmaps &&
+	       !vhd_commit_is_empty(c);
 }
 
 static int vhd_commit_next(struct vhd_plan *plan, int err, struct vhd_io *io)
@@ -257,14 +286,16 @@ static int vhd_commit_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 	case VHD_COMMIT_NEW_BITMAPS:
 		if (vhd_commit_new_bitmap(c, io))
 			return 1;
+		c->cursor = 0;
+		if (vhd_commit_in_any_order(c))
+			goto table;
 		c->step = VHD_COMMIT_FLUSH_1;
-		/* Cleared entries show no data: they need not wait for any. */
-		if (c->nr_taken || c->bitmaps || !c->nr_unmapped)
-			return vhd_commit_flush(c, io);
-		fallthrough;
+		return vhd_commit_flush(c, io);
 	case VHD_COMMIT_FLUSH_1:
-		if (!c->nr_taken && !c->bitmaps && !c->nr_unmapped)
+		vhd_commit_flushed(c);
+		if (vhd_commit_is_empty(c))
 			return vhd_commit_finish(c, 0);
+table:
 		c->step = VHD_COMMIT_TABLE;
 		fallthrough;
 	case VHD_COMMIT_TABLE:
@@ -279,6 +310,7 @@ static int vhd_commit_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 		c->step = VHD_COMMIT_END;
 		return vhd_commit_flush(c, io);
 	default:
+		vhd_commit_flushed(c);
 		return vhd_commit_finish(c, 0);
 	}
 }
@@ -312,6 +344,7 @@ void vhd_commit_begin(struct vhd_commit *c)
 	c->step = VHD_COMMIT_NEW_BITMAPS;
 	c->cursor = 0;
 	c->nr_taken = 0;
+	c->fresh = 0;
 	c->nr_bitmaps = 0;
 	c->bitmaps = NULL;
 	c->bitmap = NULL;

@@ -9,7 +9,9 @@
  *	take the epoch: entries and bits of writes completed by now
  *	phase 1: bitmaps of the epoch's new blocks (the data is already written):
  *		 all set in a dynamic image, exact in a differencing one
- *		 -> flush
+ *		 -> flush, unless all are fresh (enum vhd_slot_mark) and no
+ *		 bitmap goes with them: the table may then come before the data,
+ *		 and shows the zeros that were there without it
  *	phase 2: table sectors, with cleared entries of unmapped blocks too;
  *		 bitmaps of blocks that were mapped before
  *		 -> flush
@@ -35,7 +37,9 @@
  * @step: where the plan is
  * @cursor: of the new blocks taken, the next to write
  * @nr_taken: new blocks of this epoch
+ * @fresh: so many of them in a fresh slot
  * @nr_bitmaps: bitmaps of this epoch
+ * @marks: growths whose bitmaps the flush under way covers
  * @taken: their records' indices, in the order of their block numbers
  * @bitmaps: the bitmaps; as many as there are, since writers that were let in
  *	below the bound may together exceed it
@@ -51,7 +55,9 @@ struct vhd_commit {
 	int step;
 	u32 cursor;
 	u32 nr_taken;
+	u32 fresh;
 	u32 nr_bitmaps;
+	u64 marks;
 	u16 *taken;
 	struct vhd_bitmap *bitmaps;
 	struct vhd_bitmap *bitmap;

@@ -80,14 +80,27 @@ enum vhd_new_state {
 };
 
 /**
+ * enum vhd_slot_mark - what growth has done for a slot
+ * @VHD_SLOT_PLAIN: nothing
+ * @VHD_SLOT_MARKED: its bitmap is written, and needs a flush at the most
+ * @VHD_SLOT_FRESH: its bitmap is durable, and until data have come it reads as
+ *	zeros, after a crash, too
+ */
+enum vhd_slot_mark {
+	VHD_SLOT_PLAIN,
+	VHD_SLOT_MARKED,
+	VHD_SLOT_FRESH,
+};
+
+/**
  * struct vhd_new_block - a block whose table entry is not durable
  * @block: its number
  * @sector: absolute sector of its bitmap
  * @users: requests, reads and writes, between map and done
  * @link: next record of the bucket or of the free list, index + 1, 0: none
  * @state: enum vhd_new_state
+ * @mark: enum vhd_slot_mark, of its slot
  * @exposed: a commit began to write its entry and failed: it may be on disk
- * @marked: its bitmap is written, all ones, and needs a flush at the most
  */
 struct vhd_new_block {
 	u32 block;
@@ -95,8 +108,8 @@ struct vhd_new_block {
 	u32 users;
 	u16 link;
 	u8 state;
+	u8 mark : 2;
 	bool exposed : 1;
-	bool marked : 1;
 };
 
 /**
@@ -215,6 +228,10 @@ struct vhd_slots {
  * @mark_from: slots between here and @mark_end that were never handed out have
  *	their bitmap written, as growth does
  * @mark_end: behind these; not behind @tail
+ * @mark_reserved: the file system has reserved the space of these, and so keeps
+ *	what was not written from being read
+ * @marks: growths that have written bitmaps
+ * @marks_durable: so many of them a flush has covered
  * @ready: free slots that read as zeros and have their space: to be handed out
  * @holes: free slots that read as zeros, their space given back; on a device
  *	discarded, which says nothing of what they read as
@@ -237,6 +254,9 @@ struct vhd_space {
 	u32 chunk;
 	u64 mark_from;
 	u64 mark_end;
+	bool mark_reserved;
+	u64 marks;
+	u64 marks_durable;
 	struct vhd_slots ready;
 	struct vhd_slots holes;
 	struct vhd_slots freed;

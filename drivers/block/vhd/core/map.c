@@ -118,20 +118,20 @@ static struct vhd_new_block *vhd_map_allocate(struct vhd_image *img, u32 block,
 					      struct vhd_extent *ext)
 {
 	struct vhd_new_block *nb;
-	bool marked;
+	enum vhd_slot_mark mark;
 	u32 sector;
 
 	if (img->new_blocks.nr_used >= VHD_NR_NEW) {
 		ext->kind = VHD_MAP_COMMIT;
 		return NULL;
 	}
-	sector = vhd_space_take(img, &marked);
+	sector = vhd_space_take(img, &mark);
 	if (!sector) {
 		ext->kind = VHD_MAP_SPACE;
 		return NULL;
 	}
 	nb = vhd_new_add(img, block, sector);
-	nb->marked = marked;
+	nb->mark = mark;
 	WRITE_ONCE(img->bat[block], sector);
 	img->nr_allocated++;
 	img->counters.allocations++;

@@ -101,21 +101,31 @@ static u32 vhd_space_reusable(const struct vhd_space *sp)
 	return sp->holes.nr + sp->freed.nr + sp->gaps.nr;
 }
 
-u32 vhd_space_take(struct vhd_image *img, bool *marked)
+/* Of a slot that was never handed out. */
+static enum vhd_slot_mark vhd_space_mark(const struct vhd_image *img, u64 pos)
+{
+	const struct vhd_space *sp = &img->space;
+
+	if (pos < sp->mark_from || pos >= sp->mark_end)
+		return VHD_SLOT_PLAIN;
+	if (!sp->mark_reserved || sp->marks_durable != sp->marks)
+		return VHD_SLOT_MARKED;
+	return VHD_SLOT_FRESH;
+}
+
+u32 vhd_space_take(struct vhd_image *img, enum vhd_slot_mark *mark)
 {
 	struct vhd_space *sp = &img->space;
 	u32 sector;
-	u64 pos;
 
 	lockdep_assert_held(&img->lock);
-	*marked = false;
+	*mark = VHD_SLOT_PLAIN;
 	if (sp->ready.nr)
 		return vhd_slots_pop(&sp->ready);
 	if (img->on_device || sp->stale || vhd_space_reusable(sp))
 		return 0;
 	sector = vhd_space_next(img);
-	pos = (u64)sector << VHD_SECTOR_SHIFT;
-	*marked = pos >= sp->mark_from && pos < sp->mark_end;
+	*mark = vhd_space_mark(img, (u64)sector << VHD_SECTOR_SHIFT);
 	return sector;
 }
 
@@ -434,9 +444,13 @@ static int vhd_prepare_finish(struct vhd_prepare *p)
 	vhd_space_set_tail(p->img, p->new_tail);
 	spin_lock_irqsave(&p->img->lock, flags);
 	if (p->marked) {
-		if (sp->mark_end != p->first)
+		if (sp->mark_end != p->first) {
 			sp->mark_from = p->first;
+			sp->mark_reserved = true;
+		}
 		sp->mark_end = p->new_tail;
+		sp->mark_reserved &= p->reserved;
+		sp->marks++;
 	}
 	sp->chunk = min(sp->chunk * 2, VHD_MAX_CHUNK);
 	sp->enospc = false;
@@ -640,6 +654,7 @@ static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 	case VHD_PREPARE_RESERVE:
 		if (err && err != -EOPNOTSUPP)
 			return vhd_prepare_undo(p, err, io);
+		p->reserved = !err;
 		p->step = VHD_PREPARE_FOOTER;
 		return vhd_io_footer(io, &p->footer, p->new_tail);
 	case VHD_PREPARE_FOOTER:

@@ -33,10 +33,10 @@ int vhd_slots_reserve(struct vhd_image *img, struct vhd_slots *s, u32 max);
 /*
  * vhd_space_take - take a prepared slot
  * Return: absolute sector of its bitmap, or 0 if none is prepared.  While there
- * are free slots in the file to prepare, none is taken at its end.  @marked: its
- * bitmap is written already.  Under img->lock.
+ * are free slots in the file to prepare, none is taken at its end.  @mark: what
+ * growth has done for it.  Under img->lock.
  */
-u32 vhd_space_take(struct vhd_image *img, bool *marked);
+u32 vhd_space_take(struct vhd_image *img, enum vhd_slot_mark *mark);
 
 /*
  * vhd_space_give - give a slot back that was taken and never published
@@ -95,6 +95,7 @@ struct vhd_prepare {
 	u64 first;
 	u32 bitmaps;
 	bool marked;
+	bool reserved;
 	struct vhd_footer footer;
 	u8 bitmap[VHD_ALIGN];
 };
