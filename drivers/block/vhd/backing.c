@@ -753,11 +753,11 @@ static int vhd_posts_add(struct vhd_backing *b, struct vhd_posts *posts,
 }
 
 int vhd_posts_alloc(struct vhd_posts *posts, unsigned int size,
-		    unsigned int most)
+		    unsigned int most, gfp_t gfp)
 {
 	posts->size = size;
 	posts->most = most;
-	posts->buf = vhd_backing_buf_alloc(size, GFP_KERNEL);
+	posts->buf = vhd_backing_buf_alloc(size, gfp);
 	return posts->buf ? 0 : -ENOMEM;
 }
 

@@ -303,7 +303,7 @@ struct vhd_posts {
  * @punch: the plan that gives space back; owned by the grow work
  * @commit_posts: what the commit plan writes, side by side
  * @grow_bounce: what the others write
- * @grow_posts: what growth writes side by side
+ * @grow_posts: what growth writes side by side; has memory during one only
  * @shape: held for reading by a plan from before it begins, for writing by one
  *	that must be alone
  */
@@ -798,7 +798,7 @@ void *vhd_backing_buf_alloc(size_t len, gfp_t gfp);
 void vhd_backing_buf_free(void *buf, size_t len);
 /** vhd_posts_alloc - memory for writes of up to @most bytes, @size of it in all */
 int vhd_posts_alloc(struct vhd_posts *posts, unsigned int size,
-		    unsigned int most);
+		    unsigned int most, gfp_t gfp);
 void vhd_posts_free(struct vhd_posts *posts);
 /** vhd_backing_same - is it the same file, and can it be read */
 bool vhd_backing_same(const struct vhd_backing *b, struct file *file);
