@@ -593,8 +593,8 @@ static int vhd_prepare_next_bitmap(struct vhd_prepare *p, int err,
  * is nobody's.  A commit that writes a sector where nothing was ever written makes
  * a file system wait for all that is under way in the file, and keep it from
  * anything else meanwhile; here it is whole blocks.  In a differencing image the
- * bits come with a commit, over zeros written now.  They need no flush: the commit
- * that shows a block begins with one.
+ * bits come with a commit, over zeros written now.  They need no flush of their own:
+ * a commit shows a block when one has followed (enum vhd_slot_mark).
  */
 static int vhd_prepare_bitmaps(struct vhd_prepare *p, struct vhd_io *io)
 {
