@@ -38,8 +38,8 @@ def have(program):
 
 # ---- the place --------------------------------------------------------------
 
-def null_disk(index, mib):
-    """A disk in the guest's memory that takes 50 us of its time for a request."""
+def null_disk(index, mib, cache_mib=0):
+    """A disk in the guest's memory that takes 50 us of its time for a request; without a cache a flush is none."""
     config = '/sys/kernel/config'
     if not os.path.isdir(config + '/nullb'):
         run('mount', '-t', 'configfs', 'configfs', config)
@@ -47,7 +47,7 @@ def null_disk(index, mib):
     os.mkdir(disk)
     for name, value in (('memory_backed', 1), ('size', mib), ('blocksize', 512), ('queue_mode', 2),
                         ('submit_queues', os.cpu_count()), ('hw_queue_depth', 128), ('irqmode', 2), ('discard', 1),
-                        ('completion_nsec', COMPLETION_NS), ('power', 1)):
+                        ('completion_nsec', COMPLETION_NS), ('cache_size', cache_mib), ('power', 1)):
         write_file(f'{disk}/{name}', str(value))
     write_file(f'/sys/block/nullb{index}/queue/scheduler', 'none')
     return f'/dev/nullb{index}'
@@ -65,7 +65,7 @@ def make_disk():
 def trim():
     """What was removed is given back to the guest's memory, now and not while the next one is measured."""
     os.sync()
-    run('fstrim', DIR)
+    run('fstrim', '.')
 
 
 def fill(path, size):
@@ -409,17 +409,33 @@ class Bench:
         for t in targets:
             t.down()
 
-    def set_allocate(self):
-        """First writes: a new image for each pattern and round."""
+    def first_writes(self, group, patterns):
+        """A new image for each pattern and round."""
         names = ('raw file', 'loop', 'vhd dynamic', 'qemu-nbd dynamic')
         for round_ in range(self.options['rounds']):
-            for size, job_ in FIRST_WRITES:
+            for size, job_ in patterns:
                 for t in self.targets(names, size, sparse=True) if self.wanted([job_]) else []:
                     t.up()
                     for name, values in fio(whole(t), [job_]):
-                        self.record('allocate', round_ + 1, t.name, name, values)
+                        self.record(group, round_ + 1, t.name, name, values)
                     t.down()
                     trim()
+
+    def set_allocate(self):
+        """First writes."""
+        self.first_writes('allocate', FIRST_WRITES)
+
+    def set_sync(self):
+        """Flushes, on a disk that has a cache to be flushed."""
+        run('mkfs.ext4', '-q', '-m', '0', '-E', 'lazy_itable_init=0,lazy_journal_init=0', null_disk(5, 2048, 64))
+        os.makedirs(DIR + '/cached')
+        run('mount', '/dev/nullb5', DIR + '/cached')
+        os.chdir(DIR + '/cached')
+        self.filled('sync', ('raw file', 'loop', 'vhd fixed', 'vhd dynamic', 'qemu-nbd dynamic'),
+                    [j for j in PATTERNS if 'fsync' in j])
+        self.first_writes('sync', [(size, j) for size, j in FIRST_WRITES if 'fsync' in j])
+        os.chdir(DIR)
+        run('umount', DIR + '/cached')
 
     def set_chain(self):
         """Chains of many depths, their blocks in all layers; and such as lie in the base only."""
