@@ -102,6 +102,15 @@ static void bitmaps_flush_table_flush(void **state)
 	rig_free(&r);
 }
 
+/* Ops of a commit of block @block, written just now, and of what was before. */
+static u32 ops_of_commit(struct rig *r, u32 block)
+{
+	assert_int_equal(rig_write(r, block * BLKS, 1, block + 1), 0);
+	mem_settle(&r->mem);
+	assert_int_equal(rig_commit(r), 0);
+	return r->mem.nr_ops;
+}
+
 /* Growth has written the bitmaps of the slots; a flush has made them durable, or not. */
 static void fresh_slots_need_one_flush(void **state)
 {
@@ -109,34 +118,19 @@ static void fresh_slots_need_one_flush(void **state)
 
 	rig_dynamic(&r, 300, BS);
 	r.img.space.chunk = 8;
-	assert_int_equal(rig_write(&r, 3 * BLKS, 1, 1), 0);
-	mem_settle(&r.mem);
-	assert_int_equal(rig_commit(&r), 0);
-	assert_int_equal(r.mem.nr_ops, 3);
+	assert_int_equal(ops_of_commit(&r, 3), 3);
 	assert_int_equal(r.mem.ops[0].kind, VHD_IO_FLUSH);
 	assert_int_equal(r.mem.ops[1].pos, 0x600);
 	assert_int_equal(r.mem.ops[2].kind, VHD_IO_FLUSH);
 
 	assert_int_equal(rig_write(&r, 299ULL * BLKS, 1, 2), 0);
-	assert_int_equal(rig_write(&r, 4 * BLKS, 1, 3), 0);
-	mem_settle(&r.mem);
-	assert_int_equal(rig_commit(&r), 0);
-	assert_int_equal(r.mem.nr_ops, 3);
+	assert_int_equal(ops_of_commit(&r, 4), 3);
 	assert_int_equal(r.mem.ops[0].pos, 0x600);
 	assert_int_equal(r.mem.ops[1].pos, 0x600 + 2 * 512);
 	assert_int_equal(r.mem.ops[2].kind, VHD_IO_FLUSH);
 	assert_int_equal(rig_disk_entry(&r, 4), r.img.bat[4]);
 	assert_int_equal(bitmap_byte(&r, 4, 511), 0xFF);
 	rig_free(&r);
-}
-
-/* Ops of a commit of block @block alone, written just now. */
-static u32 ops_of_commit(struct rig *r, u32 block)
-{
-	assert_int_equal(rig_write(r, block * BLKS, 1, block + 1), 0);
-	mem_settle(&r->mem);
-	assert_int_equal(rig_commit(r), 0);
-	return r->mem.nr_ops;
 }
 
 static void other_slots_need_two_flushes(void **state)
