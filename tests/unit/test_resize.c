@@ -260,6 +260,42 @@ static void an_error_leaves_the_old_size(void **state)
 	}
 }
 
+/* A growth's footer has come, although its write failed, and could not be cut off. */
+static void make_ragged(struct rig *r)
+{
+	struct vhd_prepare p;
+	struct vhd_io io;
+	int ret, err = 0;
+
+	vhd_prepare_init(&p, &r->img);
+	while ((ret = vhd_plan_next(&p.plan, err, &io)) > 0) {
+		err = io.kind == VHD_IO_TRUNCATE ? 0 : mem_io(&r->mem, &io);
+		if (io.kind == VHD_IO_WRITE || io.kind == VHD_IO_TRUNCATE)
+			err = -EIO;
+	}
+	assert_int_equal(ret, -EIO);
+	assert_true(r->mem.now.size > r->img.space.file_size);
+}
+
+static void no_footer_stays_behind_the_new_one(void **state)
+{
+	static const u64 sizes[] = { NR * BLKS + 3, 4000 * BLKS, 3 * BLKS + 5 };
+	struct rig r;
+	u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		rig_dynamic(&r, NR, BS);
+		assert_int_equal(rig_write(&r, 0, 8, 7), 0);
+		assert_int_equal(rig_write(&r, BLKS, 8, 9), 0);
+		assert_int_equal(rig_commit(&r), 0);
+		make_ragged(&r);
+		assert_int_equal(resize_open(&r, sizes[i]), 0);
+		assert_int_equal(r.mem.now.size, r.img.space.file_size);
+		goes_on(&r, sizes[i]);
+		rig_free(&r);
+	}
+}
+
 /* No undoing helps where nothing can be written: nothing is written then. */
 static void what_cannot_be_undone_fails_the_image(void **state)
 {
@@ -348,6 +384,7 @@ int main(void)
 		cmocka_unit_test(free_slots_are_no_room),
 		cmocka_unit_test(a_full_block_is_looked_at_again),
 		cmocka_unit_test(an_error_leaves_the_old_size),
+		cmocka_unit_test(no_footer_stays_behind_the_new_one),
 		cmocka_unit_test(what_cannot_be_undone_fails_the_image),
 		cmocka_unit_test(a_fixed_image_stays_on_errors),
 		cmocka_unit_test(a_fixed_image_in_a_long_file),

@@ -223,6 +223,8 @@ struct vhd_slots {
  * @unsettled: there is free space that an entry may still point to on disk: the
  *	table was read, but nothing says that it is durable as it was read (a
  *	commit before may have failed half way); flush before it is used
+ * @ragged: the file may be longer than @file_size, with a footer of before at its
+ *	end: a growth failed, and so did cutting off what it had come to
  * @enospc: the last growth failed for want of space: do not grow ahead of need
  * @chunk: slots to prepare at the next growth; doubles with use
  * @mark_from: slots between here and @mark_end that were never handed out have
@@ -250,6 +252,7 @@ struct vhd_space {
 	u64 meta_end;
 	bool stale;
 	bool unsettled;
+	bool ragged;
 	bool enospc;
 	u32 chunk;
 	u64 mark_from;

@@ -316,6 +316,24 @@ static int vhd_resize_table(struct vhd_resize *r, struct vhd_io *io)
 	return vhd_resize_write_table(r, io, vhd_resize_zero);
 }
 
+static int vhd_resize_stray_cut(struct vhd_resize *r, struct vhd_io *io)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&r->img->lock, flags);
+	r->img->space.ragged = false;
+	spin_unlock_irqrestore(&r->img->lock, flags);
+	return vhd_resize_flush(r, io, r->begin);
+}
+
+/* A footer behind ours would name the old size. */
+static int vhd_resize_cut_stray(struct vhd_resize *r, struct vhd_io *io)
+{
+	r->step = vhd_resize_stray_cut;
+	return vhd_io_set(io, VHD_IO_TRUNCATE, r->img->space.file_size, 0,
+			  NULL);
+}
+
 static int vhd_resize_extended(struct vhd_resize *r, struct vhd_io *io)
 {
 	return vhd_resize_flush(r, io, vhd_resize_table);
@@ -642,10 +660,12 @@ static int vhd_resize_plan_dynamic(struct vhd_resize *r)
 	r->cursor = vhd_resize_table_start(r);
 	vhd_resize_find_rest(r);
 	if (r->size < img->size)
-		r->step = vhd_resize_footers;
+		r->begin = vhd_resize_footers;
 	else
-		r->step = r->moves && !img->on_device ? vhd_resize_extend :
-							vhd_resize_table;
+		r->begin = r->moves && !img->on_device ? vhd_resize_extend :
+							 vhd_resize_table;
+	r->step = READ_ONCE(img->space.ragged) ? vhd_resize_cut_stray :
+						 r->begin;
 	return 0;
 }
 

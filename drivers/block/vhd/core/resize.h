@@ -7,6 +7,7 @@
  * written or not: that one write is the switch.  The footer's two copies must not
  * both be good and disagree; so the one at 0 is blanked first.  The order:
  *
+ *	0. what a failed growth has left behind the footer is cut off  -> flush
  *	grow	1. the table has to move: footer at the new end, behind the new
  *		   table                                              -> flush
  *		2. table: entries that no disk has used yet are unused ones; the
@@ -57,6 +58,7 @@
  * @switched: table and header are the new ones, on disk; of a fixed image: its
  *	file has been cut to what the old size needs
  * @resized: so is the size
+ * @begin: of a dynamic image what comes first, once nothing lies behind the footer
  * @step: what comes next
  * @undo: what comes next if that fails
  * @error: why it is being undone
@@ -89,6 +91,7 @@ struct vhd_resize {
 	bool switched;
 	bool resized;
 
+	int (*begin)(struct vhd_resize *r, struct vhd_io *io);
 	int (*step)(struct vhd_resize *r, struct vhd_io *io);
 	int (*undo)(struct vhd_resize *r, struct vhd_io *io);
 	int error;

@@ -274,6 +274,15 @@ static void vhd_space_set_tail(struct vhd_image *img, u64 tail)
 	spin_unlock_irqrestore(&img->lock, flags);
 }
 
+static void vhd_space_set_ragged(struct vhd_image *img, bool ragged)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&img->lock, flags);
+	img->space.ragged = ragged;
+	spin_unlock_irqrestore(&img->lock, flags);
+}
+
 /* The list whose slot is the lowest, so that files stay short; NULL: none. */
 static struct vhd_slots *vhd_space_lowest(struct vhd_space *sp)
 {
@@ -649,6 +658,7 @@ static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 		if (err)
 			return err;
 		vhd_space_set_tail(p->img, p->new_tail);
+		vhd_space_set_ragged(p->img, false);
 		return vhd_prepare_grow(p, io);
 
 	case VHD_PREPARE_RESERVE:
@@ -671,6 +681,7 @@ static int vhd_prepare_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 		return vhd_prepare_next_bitmap(p, err, io);
 	case VHD_PREPARE_UNDO:
 	default:
+		vhd_space_set_ragged(p->img, err);
 		return err ? err : vhd_prepare_smaller(p, p->error, io);
 	}
 }
@@ -864,6 +875,7 @@ static int vhd_tidy_next(struct vhd_plan *plan, int err, struct vhd_io *io)
 				  t->new_tail + VHD_SECTOR_SIZE, 0, NULL);
 	case VHD_TIDY_TRUNCATE:
 		vhd_space_set_tail(t->img, t->new_tail);
+		vhd_space_set_ragged(t->img, false);
 		t->step = VHD_TIDY_DONE;
 		return vhd_io_set(io, VHD_IO_FLUSH, 0, 0, NULL);
 	default:
