@@ -289,6 +289,9 @@ DEPTHS = [job(f'4k {kind} qd{d}', f'rand{kind}', iodepth=d) for kind in ('read',
 FIRST_WRITES = [
     (2048, job('4k first write qd1', 'write:2044k', number_ios=1024)),
     (2048, job('4k first write qd32', 'write:2044k', iodepth=32, number_ios=1024)),
+    # Not the first sector of a block, whose write brings the bitmap
+    (2048, job('4k first write mid qd1', 'write:2044k', number_ios=1024, offset='1m', size='2047m')),
+    (2048, job('4k first write mid qd32', 'write:2044k', iodepth=32, number_ios=1024, offset='1m', size='2047m')),
     (256, job('4k first write+fsync', 'write:2044k', fsync=1, number_ios=128)),
     (1024, job('1M first write', 'write', '1M', 4)),
 ]

@@ -127,6 +127,34 @@ t_last_close() {
 	detach
 }
 
+# writes_below FIRST: how many the disk below gets for 40 new blocks of which sector
+# FIRST is the first to be written, all in one commit or a few.
+writes_below() {
+	local before after stat
+	stat=/sys/dev/block/$(mountpoint -d "$(stat -c %m .)")/stat
+	create --size 200M a.vhd >&2
+	attach a.vhd >&2
+	exec 9<>"$DEV"
+	before=$(awk '{ print $5 }' "$stat")
+	vhdio write "$DEV" 1 "$1" $((40 * 4096)) -b 8 -p 4096 -f -d
+	after=$(awk '{ print $5 }' "$stat")
+	exec 9>&-
+	detach >&2
+	sound a.vhd >&2
+	rm a.vhd
+	echo $((after - before))
+}
+
+# Who writes a block's first sector brings its bitmap
+t_bitmaps_with_data() {
+	local first other
+	uml_is_enough
+	[ -e "/sys/dev/block/$(mountpoint -d "$(stat -c %m .)")/stat" ] || skip 'no disk below'
+	first=$(writes_below 0)
+	other=$(writes_below 8)
+	[ "$((first + 30))" -le "$other" ] || fail "$first and $other writes"
+}
+
 # At every moment the file ends with a footer
 slow_footer_always() {
 	local i

@@ -268,6 +268,8 @@ struct vhd_cmd {
 	struct llist_node node;
 	struct vhd_hold hold;
 	void *bvecs;
+	unsigned int lead;
+	bool leading;
 	bool starved;
 	bool gated;
 	unsigned int run_left;

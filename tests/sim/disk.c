@@ -212,6 +212,12 @@ void disk_heal(struct disk *d)
 	memset(d->faults, 0, sizeof(d->faults));
 }
 
+void disk_restart(struct disk *d)
+{
+	d->changes = 0;
+	d->seq = 0;
+}
+
 void disk_free(struct disk *d)
 {
 	file_free(&d->now);
@@ -366,6 +372,22 @@ static void disk_begin_write(struct disk *d, const struct vhd_io *io, int err,
 	}
 }
 
+/* The pad is written by some runners, and not by others. */
+static void disk_begin_padded(struct disk *d, const struct vhd_io *io, int err,
+			      struct disk_op *op)
+{
+	u8 buf[VHD_ALIGN] = { };
+	struct vhd_io whole = *io;
+
+	if (io->pad + io->len <= sizeof(buf) && d->changes % 2) {
+		memcpy(buf + io->pad, io->buf, io->len);
+		whole.pos -= io->pad;
+		whole.len += io->pad;
+		whole.buf = buf;
+	}
+	disk_begin_write(d, &whole, err, op);
+}
+
 /* The first run of sectors that are not zeros; holes of the file. */
 static void disk_seek(const struct disk *d, struct vhd_span *span)
 {
@@ -412,7 +434,7 @@ void disk_issue(struct disk *d, const struct vhd_io *io, u32 lane,
 	if (io->kind == VHD_IO_FLUSH) {
 		disk_cover(d, lane);
 	} else if (io->kind == VHD_IO_WRITE) {
-		disk_begin_write(d, io, out->err, &op);
+		disk_begin_padded(d, io, out->err, &op);
 	} else if (io->kind != VHD_IO_RESERVE) {
 		if (io->kind == VHD_IO_TRUNCATE)
 			op.size = io->pos;

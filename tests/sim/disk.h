@@ -157,6 +157,8 @@ u32 file_id(const struct disk_file *f, u64 sector);
 void disk_init(struct disk *d, struct pool *pool);
 /** disk_reset - an empty file again, memory kept */
 void disk_reset(struct disk *d);
+/** disk_restart - count from 0 again; with nothing under way */
+void disk_restart(struct disk *d);
 void disk_free(struct disk *d);
 /** disk_put - bytes into the current content, no log */
 void disk_put(struct disk *d, u64 pos, const void *buf, u32 len);

@@ -190,6 +190,7 @@ static void explorer_begin(struct explorer *e, const struct program *p)
 			abort();
 	}
 	e->seed = p->seed;
+	e->seen_changes = ~0ULL;
 	e->moment = 0;
 	e->loose = p->seed % 3 == 0;
 }

@@ -54,6 +54,9 @@ static void add_request(struct writer *w, bool write)
 				     per - 1 - dice(&w->seed, 40);
 	u32 n = 1 + dice(&w->seed, dice(&w->seed, 3) ? 12 : 90);
 
+	/* A new block's bitmap goes with its first sector. */
+	if (!dice(&w->seed, 3))
+		at = 0;
 	/* Now and then all of a block, which makes it full. */
 	if (!dice(&w->seed, 40)) {
 		at = 0;
@@ -102,7 +105,8 @@ static void add_reuse(struct writer *w)
 {
 	u32 total = layout_sectors(w->p->layout);
 	u32 per = w->p->layout->block_size / 512;
-	u32 a = dice(&w->seed, total / per), b = dice(&w->seed, total / per);
+	u32 blocks = max(total / per, 1U);
+	u32 a = dice(&w->seed, blocks), b = dice(&w->seed, blocks);
 	u32 at = dice(&w->seed, 8), scene = dice(&w->seed, w->faults ? 4 : 2);
 
 	add(w, STEP_WRITE, 0, a * per, 16, 0);

@@ -281,6 +281,8 @@ static void space_begin(struct session *s)
 	}
 	s->grow_wanted = false;
 	take_waiters(s, REQ_WAIT_SPACE);
+	/* Commits here are small; either is right. */
+	s->img.space.mark_ahead = s->disk.changes % 2;
 	vhd_prepare_init(&s->prepare, &s->img);
 	runner_start(s, &s->space_run, &s->prepare.plan, LANE_SPACE);
 }
@@ -590,6 +592,28 @@ static void req_end(struct session *s, struct req *q)
 	q->state = REQ_IDLE;
 }
 
+/*
+ * The block's bitmap in front of the data, as in the module: there it is one write, of
+ * which after a crash any part may be missing.
+ */
+static void req_lead(struct session *s, struct req *q)
+{
+	u8 lead[VHD_ALIGN] = { };
+	struct vhd_io io = {
+		.kind = VHD_IO_WRITE,
+		.pos = q->ext.pos - VHD_ALIGN,
+		.len = VHD_ALIGN,
+		.buf = lead,
+	};
+
+	q->led = q->ext.lead && s->disk.changes % 4;
+	if (!q->led)
+		return;
+	memset(lead + VHD_ALIGN - 512, 0xFF, 512);
+	disk_issue(&s->disk, &io, 0, &q->lead);
+	s->tally.leads++;
+}
+
 static void req_issue(struct session *s, struct req *q)
 {
 	u64 end = q->ext.pos + q->sectors * 512ULL;
@@ -598,11 +622,13 @@ static void req_issue(struct session *s, struct req *q)
 	if (dynamic(s) && end > s->img.space.tail)
 		session_fail(s, "sector %u is written over the footer", q->at);
 	model_write(&s->model, q->at, q->sectors, id);
+	req_lead(s, q);
 	disk_issue_data(&s->disk, q->ext.pos, q->sectors, id, &q->io);
 	q->state = REQ_FLIGHT;
 	if (!s->done_early)
 		return;
 	q->err = q->io.err;
+	q->hold.marks = q->led;
 	req_end(s, q);
 	q->state = REQ_FLIGHT;
 }
@@ -629,6 +655,10 @@ static void req_issue_zero(struct session *s, struct req *q)
 static void req_arrived(struct session *s, struct req *q)
 {
 	q->err = disk_complete(&s->disk, &q->io);
+	if (q->led) {
+		q->err = disk_complete(&s->disk, &q->lead) ?: q->err;
+		q->hold.marks = true;
+	}
 	if (q->op == REQ_ZERO) {
 		vhd_map_done(&s->img, &q->hold, q->err);
 		req_advance(q);
@@ -937,6 +967,9 @@ void session_begin(struct session *s, const struct layout *l, u64 seed)
 	s->check.resizing = false;
 	s->check.grows = false;
 	s->punches = seed / 2 % 4;
+	/* Who asks them for chance gets the same whatever ran before. */
+	disk_restart(&s->disk);
+	disk_restart(&s->lower.disk);
 	layout_build(l, &s->disk, &s->model, seed);
 	if (s->model.max > s->max_found) {
 		free(s->found);

@@ -60,6 +60,8 @@ enum req_op {
  * @raced: sectors are being zeroed while it reads them
  * @was: what they held when it began
  * @born: when it began, in the session's count of requests
+ * @lead: the write of the bitmap that goes with it
+ * @led: that is under way
  */
 struct req {
 	enum req_state state;
@@ -81,6 +83,8 @@ struct req {
 	struct vhd_extent ext;
 	struct vhd_bitmap *bm;
 	struct disk_io io;
+	struct disk_io lead;
+	bool led;
 };
 
 #define RUNNER_POSTS 4
@@ -141,7 +145,7 @@ struct tally {
 	u64 zeroings, failed_zeroings, unmaps, released, waits_for_drain;
 	u64 commits, failed_commits, waits_for_commit;
 	u64 growths, failed_growths, waits_for_space, cuts;
-	u64 allocations, rollbacks, zeroed, punched, reused;
+	u64 allocations, leads, rollbacks, zeroed, punched, reused;
 	u64 detaches, kills, crashes, failed_images, hollow_states;
 	u64 snapshots, retired, lower_commits, old_commits, old_growths;
 	u64 resizes, failed_resizes, broken_resizes, moved_tables;

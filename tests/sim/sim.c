@@ -213,7 +213,7 @@ static void tell_tally(const struct tally *t)
 	TELL(unmaps), TELL(released), TELL(waits_for_drain);
 	TELL(commits), TELL(failed_commits), TELL(waits_for_commit);
 	TELL(growths), TELL(failed_growths), TELL(waits_for_space), TELL(cuts);
-	TELL(allocations), TELL(rollbacks), TELL(zeroed);
+	TELL(allocations), TELL(leads), TELL(rollbacks), TELL(zeroed);
 	TELL(punched), TELL(reused);
 	TELL(detaches), TELL(kills), TELL(crashes), TELL(failed_images);
 	TELL(hollow_states), TELL(snapshots), TELL(lower_commits), TELL(retired);

@@ -385,12 +385,13 @@ int rig_map(struct rig *r, struct rig_req *q, u64 sector, u32 sectors)
 	return err;
 }
 
-int rig_data(struct rig *r, const struct rig_req *q, u64 tag)
+int rig_data(struct rig *r, struct rig_req *q, u64 tag)
 {
-	u32 len = q->sectors << VHD_SECTOR_SHIFT;
+	u32 lead = r->leads && q->ext.lead ? VHD_ALIGN : 0;
+	u32 len = lead + (q->sectors << VHD_SECTOR_SHIFT);
 	struct vhd_io io = {
 		.kind = VHD_IO_WRITE,
-		.pos = q->ext.pos,
+		.pos = q->ext.pos - lead,
 		.len = len,
 	};
 	int err;
@@ -398,11 +399,14 @@ int rig_data(struct rig *r, const struct rig_req *q, u64 tag)
 	/* Data never goes beyond the footer, nor over it. */
 	if (r->img.bat)
 		assert_true(io.pos + len <= r->img.space.tail);
-	io.buf = malloc(len);
+	io.buf = calloc(1, len);
 	assert_non_null(io.buf);
-	tag_fill(io.buf, q->sectors, tag);
+	if (lead)
+		memset((u8 *)io.buf + VHD_ALIGN - 512, 0xFF, 512);
+	tag_fill((u8 *)io.buf + lead, q->sectors, tag);
 	err = mem_io(&r->mem, &io);
 	free(io.buf);
+	q->hold.marks = lead && !err;
 	return err;
 }
 

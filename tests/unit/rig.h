@@ -112,6 +112,7 @@ struct rig {
 	struct vhd_reporter rep;
 	struct vhd_finding found[RIG_MAX_FOUND];
 	u32 nr_found;
+	bool leads;
 };
 
 /** struct rig_req - a request between map and done */
@@ -144,8 +145,8 @@ bool rig_harmless(const struct rig *r);
 
 /** rig_map - map a write, loading bitmaps, making space, committing as asked */
 int rig_map(struct rig *r, struct rig_req *q, u64 sector, u32 sectors);
-/** rig_data - the backing file's write of a mapped request */
-int rig_data(struct rig *r, const struct rig_req *q, u64 tag);
+/** rig_data - the backing file's write of a mapped request; with the lead, if r->leads */
+int rig_data(struct rig *r, struct rig_req *q, u64 tag);
 bool rig_done(struct rig *r, struct rig_req *q, int err);
 /** rig_load - load the bitmap of @block, as VHD_MAP_BITMAP asks */
 int rig_load(struct rig *r, u32 block);

@@ -117,6 +117,7 @@ static void fresh_slots_need_one_flush(void **state)
 	struct rig r;
 
 	rig_dynamic(&r, 300, BS);
+	r.img.space.mark_ahead = true;
 	r.img.space.chunk = 8;
 	assert_int_equal(ops_of_commit(&r, 3), 3);
 	assert_int_equal(r.mem.ops[0].kind, VHD_IO_FLUSH);
@@ -138,6 +139,7 @@ static void other_slots_need_two_flushes(void **state)
 	struct rig r;
 
 	rig_dynamic(&r, 300, BS);
+	r.img.space.mark_ahead = true;
 	r.img.space.chunk = 2;
 	assert_int_equal(ops_of_commit(&r, 0), 3);
 	assert_int_equal(r.mem.ops[0].kind, VHD_IO_FLUSH);
@@ -160,6 +162,7 @@ static void without_reservation_two_flushes(void **state)
 	struct rig r;
 
 	rig_dynamic(&r, 300, BS);
+	r.img.space.mark_ahead = true;
 	r.img.space.chunk = 8;
 	mem_fail(&r.mem, VHD_IO_RESERVE, 1, -EOPNOTSUPP);
 	assert_int_equal(ops_of_commit(&r, 0), 3);
@@ -349,6 +352,7 @@ static void bitmaps_written_by_growth_are_not_written_again(void **state)
 	u32 i;
 
 	rig_dynamic(&r, 300, BS);
+	r.img.space.mark_ahead = true;
 	r.img.space.chunk = 8;
 	for (i = 0; i < 12; i++)
 		assert_int_equal(rig_write(&r, (290 - i) * BLKS, 1, 1 + i), 0);
@@ -366,12 +370,158 @@ static void bitmaps_written_by_growth_are_not_written_again(void **state)
 	rig_free(&r);
 }
 
+/* Who writes a block's first sector may write all before it, to the last 4 KiB boundary. */
+static void bitmaps_that_came_with_the_data_are_not_written_again(void **state)
+{
+	struct rig r;
+	u32 i;
+
+	rig_dynamic(&r, 300, BS);
+	r.leads = true;
+	r.img.space.chunk = 8;
+	for (i = 0; i < 12; i++)
+		assert_int_equal(rig_write(&r, (290 - i) * BLKS, 1, 1 + i), 0);
+	mem_settle(&r.mem);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_int_equal(r.mem.ops[0].kind, VHD_IO_FLUSH);
+	assert_int_equal(mem_count_ops(&r.mem, VHD_IO_WRITE), 1);
+	for (i = 0; i < 12; i++) {
+		assert_int_equal(bitmap_byte(&r, 290 - i, 0), 0xFF);
+		assert_int_equal(bitmap_byte(&r, 290 - i, 511), 0xFF);
+	}
+	rig_reopen(&r, VHD_OPEN_WRITE);
+	assert_true(rig_harmless(&r));
+	for (i = 0; i < 12; i++)
+		rig_expect(&r, (290 - i) * BLKS, 1, 1 + i);
+	rig_free(&r);
+}
+
+static bool leads(struct rig *r, u64 sector)
+{
+	struct rig_req q;
+
+	assert_int_equal(rig_map(r, &q, sector, 1), 0);
+	rig_done(r, &q, 0);
+	return q.ext.lead;
+}
+
+static void only_first_sectors_of_new_blocks_bring_bitmaps(void **state)
+{
+	struct rig r;
+
+	rig_dynamic(&r, 300, BS);
+	r.img.space.chunk = 8;
+	assert_false(leads(&r, BLKS + 1));
+	assert_true(leads(&r, BLKS));
+	/* Nobody has said that it was written. */
+	assert_true(leads(&r, BLKS));
+	r.leads = true;
+	assert_int_equal(rig_write(&r, BLKS, 1, 1), 0);
+	assert_false(leads(&r, BLKS));
+	assert_true(leads(&r, 2 * BLKS));
+	assert_int_equal(rig_commit(&r), 0);
+	assert_false(leads(&r, 2 * BLKS));
+	/* Growth has written them. */
+	assert_int_equal(rig_write(&r, 3 * BLKS, 40 * BLKS, 1), 0);
+	r.img.space.mark_ahead = true;
+	assert_int_equal(rig_prepare(&r), 0);
+	while (r.img.nr_allocated < 70)
+		leads(&r, (50 + r.img.nr_allocated) * BLKS);
+	assert_false(leads(&r, 299 * BLKS));
+	rig_free(&r);
+
+	rig_init(&r);
+	rig_make(&r, VHD_TYPE_DIFFERENCING, 300ULL * BS, BS);
+	assert_int_equal(rig_open(&r, VHD_OPEN_WRITE), 0);
+	assert_false(leads(&r, BLKS));
+	assert_false(leads(&r, 2 * BLKS));
+	rig_free(&r);
+}
+
+static u32 pad_of(struct rig *r, u32 sector)
+{
+	u32 pad;
+
+	spin_lock(&r->img.lock);
+	pad = vhd_bitmap_pad(&r->img, sector);
+	spin_unlock(&r->img.lock);
+	return pad;
+}
+
+/* As qemu lays out: stride of 4097 sectors, footer right behind. */
+static void what_is_somebodys_is_no_pad(void **state)
+{
+	struct build b;
+	struct rig r;
+
+	rig_init(&r);
+	build_init(&b, VHD_TYPE_DYNAMIC, 8ULL * BS, BS);
+	build_block_at(&b, 0, 8);
+	build_block_at(&b, 1, 8 + 4097);
+	b.tail = b.end;
+	build_write(&b, &r.mem);
+	build_free(&b);
+	assert_int_equal(rig_open(&r, VHD_OPEN_WRITE), 0);
+	r.img.space.chunk = 8;
+	/* The end of block 1 lies in the 4 KiB before the data. */
+	assert_false(leads(&r, 2 * BLKS));
+	assert_int_equal(rig_write(&r, 2 * BLKS, 1, 1), 0);
+	assert_true(leads(&r, 3 * BLKS));
+	assert_int_equal(pad_of(&r, r.img.bat[0]), 0);
+	assert_int_equal(pad_of(&r, r.img.bat[2]), 0);
+	assert_int_equal(pad_of(&r, r.img.bat[2] + 4104), 4096 - 512);
+	rig_free(&r);
+}
+
+static void a_bitmap_whose_write_failed_is_written_by_the_commit(void **state)
+{
+	struct rig_req q, other;
+	struct rig r;
+
+	rig_dynamic(&r, 300, BS);
+	r.leads = true;
+	r.img.space.chunk = 8;
+	assert_int_equal(rig_map(&r, &q, BLKS, 1), 0);
+	assert_int_equal(rig_map(&r, &other, BLKS + 9, 1), 0);
+	assert_int_equal(rig_data(&r, &other, 2), 0);
+	rig_done(&r, &other, 0);
+	mem_fail(&r.mem, VHD_IO_WRITE, 1, -EIO);
+	assert_int_equal(rig_data(&r, &q, 3), -EIO);
+	q.hold.marks = true;
+	rig_done(&r, &q, -EIO);
+	mem_settle(&r.mem);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_int_equal(mem_count_ops(&r.mem, VHD_IO_WRITE), 1 + 1);
+	assert_int_equal(bitmap_byte(&r, 1, 1), 0xFF);
+	rig_free(&r);
+}
+
+static void growth_writes_bitmaps_where_commits_are_small(void **state)
+{
+	struct rig r;
+	u32 i;
+
+	rig_dynamic(&r, 300, BS);
+	assert_int_equal(rig_write(&r, 0, 1, 1), 0);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_true(r.img.space.mark_ahead);
+	for (i = 1; i <= VHD_FEW_NEW + 1; i++)
+		assert_int_equal(rig_write(&r, i * BLKS, 1, 1), 0);
+	assert_int_equal(rig_commit(&r), 0);
+	assert_false(r.img.space.mark_ahead);
+	/* Nothing new says nothing. */
+	assert_int_equal(rig_commit(&r), 0);
+	assert_false(r.img.space.mark_ahead);
+	rig_free(&r);
+}
+
 /* A slot that is used again has been zeroed, bitmap and all. */
 static void bitmaps_of_slots_used_again_are_written(void **state)
 {
 	struct rig r;
 
 	rig_dynamic(&r, 300, BS);
+	r.img.space.mark_ahead = true;
 	r.img.space.chunk = 8;
 	assert_int_equal(rig_write(&r, 7 * BLKS, 1, 1), 0);
 	mem_fail(&r.mem, VHD_IO_WRITE, 1, -EIO);
@@ -739,6 +889,11 @@ int main(void)
 		cmocka_unit_test(a_failed_write_leaves_all_for_the_next_commit),
 		cmocka_unit_test(bits_dirtied_meanwhile_survive_a_failed_commit),
 		cmocka_unit_test(bitmaps_written_by_growth_are_not_written_again),
+		cmocka_unit_test(bitmaps_that_came_with_the_data_are_not_written_again),
+		cmocka_unit_test(only_first_sectors_of_new_blocks_bring_bitmaps),
+		cmocka_unit_test(what_is_somebodys_is_no_pad),
+		cmocka_unit_test(a_bitmap_whose_write_failed_is_written_by_the_commit),
+		cmocka_unit_test(growth_writes_bitmaps_where_commits_are_small),
 		cmocka_unit_test(bitmaps_of_slots_used_again_are_written),
 		cmocka_unit_test(a_write_whose_error_comes_late_is_tried_again),
 		cmocka_unit_test(a_failed_flush_latches),

@@ -402,7 +402,9 @@ static void req_write_data(struct model *m, struct req *q)
 			 dice(m, 2) ? -EIO : -ENOSPC);
 		m->r.mem.fault.partial = dice(m, q->left + 1) * 512;
 	}
+	m->r.leads = dice(m, 3);
 	q->err = rig_data(&m->r, &io, q->tag);
+	q->hold.marks = io.hold.marks;
 	q->state = REQ_DONE;
 }
 

@@ -634,13 +634,51 @@ static void vhd_backing_seek(struct vhd_backing *b, struct vhd_span *span)
 				  round_up(end, VHD_SECTOR_SIZE));
 }
 
+/* What may go before a block's first data: zeros, and its bitmap of ones. */
+struct page *vhd_lead_page;
+
+int vhd_lead_page_create(void)
+{
+	vhd_lead_page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!vhd_lead_page)
+		return -ENOMEM;
+	memset(page_address(vhd_lead_page) + VHD_ALIGN - VHD_SECTOR_SIZE, 0xFF,
+	       VHD_SECTOR_SIZE);
+	return 0;
+}
+
+void vhd_lead_page_free(void)
+{
+	__free_page(vhd_lead_page);
+}
+
+/*
+ * What a sector with a pad is written from, VHD_ALIGN bytes; NULL: the sector alone.
+ * For two pieces of memory that make up a block ext4 does what it does for a part of
+ * one: it waits for all that is under way in the file, and lets nothing else begin.
+ */
+static struct page *vhd_padded_page(const struct vhd_io *io)
+{
+	if (io->pad + io->len != VHD_ALIGN || io->len != VHD_SECTOR_SIZE)
+		return NULL;
+	if (!memchr_inv(io->buf, 0xFF, VHD_SECTOR_SIZE))
+		return vhd_lead_page;
+	return memchr_inv(io->buf, 0, VHD_SECTOR_SIZE) ? NULL : ZERO_PAGE(0);
+}
+
 static int vhd_backing_step(struct vhd_backing *b, struct vhd_io *io,
 			    void *bounce)
 {
+	struct page *page;
+
 	switch (io->kind) {
 	case VHD_IO_READ:
 		return vhd_backing_read(b, io->pos, io->buf, io->len);
 	case VHD_IO_WRITE:
+		page = vhd_padded_page(io);
+		if (page)
+			return vhd_backing_write(b, io->pos - io->pad,
+						 page_address(page), VHD_ALIGN);
 		/* Where there is none the plan's own will do. */
 		if (!bounce)
 			return vhd_backing_write(b, io->pos, io->buf, io->len);
@@ -691,19 +729,24 @@ static int vhd_backing_persist(struct vhd_backing *b, struct vhd_io *io,
 static void vhd_post_submit(struct vhd_backing *b, struct vhd_post *post,
 			    const struct vhd_io *io)
 {
+	struct page *page = vhd_padded_page(io);
 	struct iov_iter iter;
 
 	memcpy(post->buf, io->buf, io->len);
 	post->pos = io->pos;
 	post->len = io->len;
+	post->pad = page ? io->pad : 0;
 	post->busy = true;
-	bvec_set_page(&post->bvec, virt_to_page(post->buf), io->len,
-		      offset_in_page(post->buf));
-	iov_iter_bvec(&iter, ITER_SOURCE, &post->bvec, 1, io->len);
-	vhd_sync_begin(b, &post->io, io->pos, &iter, true);
+	if (page)
+		bvec_set_page(&post->bvec, page, VHD_ALIGN, 0);
+	else
+		bvec_set_page(&post->bvec, virt_to_page(post->buf), io->len,
+			      offset_in_page(post->buf));
+	iov_iter_bvec(&iter, ITER_SOURCE, &post->bvec, 1, post->bvec.bv_len);
+	vhd_sync_begin(b, &post->io, io->pos - post->pad, &iter, true);
 }
 
-/* One that was cut short, or had no memory, is done again, alone. */
+/* One that was cut short, or had no memory, is done again, alone and without pad. */
 static int vhd_post_wait(struct vhd_backing *b, struct vhd_post *post)
 {
 	struct vhd_io again = {
@@ -715,7 +758,7 @@ static int vhd_post_wait(struct vhd_backing *b, struct vhd_post *post)
 		return 0;
 	wait_for_completion_io(&post->io.done);
 	post->busy = false;
-	if (post->io.ret == post->len)
+	if (post->io.ret == post->pad + post->len)
 		return 0;
 	if (post->io.ret < 0 && post->io.ret != -ENOMEM)
 		return vhd_backing_space_error(post->io.ret);
@@ -743,7 +786,7 @@ static int vhd_posts_add(struct vhd_backing *b, struct vhd_posts *posts,
 	struct vhd_post *post = &posts->post[posts->next++ % posts->nr];
 	int err = vhd_post_wait(b, post);
 
-	if (!err && WARN_ON_ONCE(io->len > posts->most))
+	if (!err && WARN_ON_ONCE(io->len > VHD_SECTOR_SIZE))
 		err = -EINVAL;
 	if (err)
 		vhd_posts_wait(b, posts);
@@ -752,27 +795,26 @@ static int vhd_posts_add(struct vhd_backing *b, struct vhd_posts *posts,
 	return err;
 }
 
-int vhd_posts_alloc(struct vhd_posts *posts, unsigned int size,
-		    unsigned int most, gfp_t gfp)
+/* Each write's is a sector, aligned as direct I/O wants it. */
+#define VHD_POSTS_SIZE	(VHD_NR_POSTS * VHD_SECTOR_SIZE)
+
+int vhd_posts_alloc(struct vhd_posts *posts)
 {
-	posts->size = size;
-	posts->most = most;
-	posts->buf = vhd_backing_buf_alloc(size, gfp);
+	posts->buf = vhd_backing_buf_alloc(VHD_POSTS_SIZE, GFP_KERNEL);
 	return posts->buf ? 0 : -ENOMEM;
 }
 
 void vhd_posts_free(struct vhd_posts *posts)
 {
-	vhd_backing_buf_free(posts->buf, posts->size);
+	vhd_backing_buf_free(posts->buf, VHD_POSTS_SIZE);
 }
 
-/* Each write's memory is aligned as direct I/O to @b wants it. */
 static void vhd_posts_begin(struct vhd_backing *b, struct vhd_posts *posts)
 {
-	unsigned int step = roundup(posts->most, b->dio_mem_mask + 1), i;
+	unsigned int step = roundup(VHD_SECTOR_SIZE, b->dio_mem_mask + 1), i;
 
 	posts->next = 0;
-	posts->nr = min(VHD_NR_POSTS, posts->size / step);
+	posts->nr = min(VHD_NR_POSTS, VHD_POSTS_SIZE / step);
 	for (i = 0; i < posts->nr; i++) {
 		posts->post[i].buf = posts->buf + i * step;
 		posts->post[i].busy = false;

@@ -73,25 +73,40 @@ static void vhd_complete_rq(struct request *rq)
 /* ---- transfers -------------------------------------------------------- */
 
 /*
- * The request's bvecs as one array, from its second bio on a copy; NULL when
- * there is no memory.
+ * A copy of the request's bvecs as one array, behind that of the lead if there is
+ * to be one.  Without memory there is no array.
  */
-static struct bio_vec *vhd_copy_bvecs(struct request *rq, u32 *nr)
+static void vhd_copy_bvecs(struct vhd_cmd *cmd, bool lead)
 {
+	struct request *rq = blk_mq_rq_from_pdu(cmd);
 	struct req_iterator iter;
-	struct bio_vec *bvecs, bv;
-	u32 n = 0;
+	struct bio_vec bv;
+	u32 n = lead;
 
 	rq_for_each_bvec(bv, rq, iter)
 		n++;
-	bvecs = kmalloc_array(n, sizeof(*bvecs), GFP_NOIO | __GFP_NOWARN);
-	if (!bvecs)
-		return NULL;
-	*nr = n;
-	n = 0;
+	cmd->bvecs = kmalloc_array(n, sizeof(bv), GFP_NOIO | __GFP_NOWARN);
+	if (!cmd->bvecs)
+		return;
+	cmd->nr_bvecs = n;
+	cmd->lead = lead ? VHD_ALIGN : 0;
+	if (lead)
+		bvec_set_page(cmd->bvecs, vhd_lead_page, VHD_ALIGN, 0);
+	n = lead;
 	rq_for_each_bvec(bv, rq, iter)
-		bvecs[n++] = bv;
-	return bvecs;
+		cmd->bvecs[n++] = bv;
+}
+
+/*
+ * The bitmap goes with the first data, if these are the first of the request, too,
+ * and there is memory; or a commit writes it.
+ */
+static void vhd_cmd_lead(struct vhd_cmd *cmd)
+{
+	if (cmd->done || cmd->bvecs)
+		return;
+	vhd_copy_bvecs(cmd, true);
+	cmd->leading = cmd->bvecs;
 }
 
 /* An iterator over one bio, from the byte @skip of it on. */
@@ -115,7 +130,7 @@ static u32 vhd_iter_bio(struct bio *bio, int dir, u32 skip,
 
 /*
  * An iterator over the request from cmd->done on, over as much as one kiocb can
- * carry.  Return: bytes.
+ * carry; with the lead, if that is to go.  Return: bytes, without it.
  */
 static u32 vhd_cmd_iter(struct vhd_cmd *cmd, int dir, struct iov_iter *iter)
 {
@@ -123,19 +138,34 @@ static u32 vhd_cmd_iter(struct vhd_cmd *cmd, int dir, struct iov_iter *iter)
 	u32 skip = cmd->done;
 	struct bio *bio;
 
-	if (rq->bio == rq->biotail)
+	if (rq->bio == rq->biotail && !cmd->bvecs)
 		return vhd_iter_bio(rq->bio, dir, skip, iter);
 	if (!cmd->bvecs)
-		cmd->bvecs = vhd_copy_bvecs(rq, &cmd->nr_bvecs);
+		vhd_copy_bvecs(cmd, false);
 	if (cmd->bvecs) {
 		iov_iter_bvec(iter, dir, cmd->bvecs, cmd->nr_bvecs,
-			      blk_rq_bytes(rq));
-		iov_iter_advance(iter, skip);
+			      cmd->lead + blk_rq_bytes(rq));
+		if (!cmd->leading)
+			iov_iter_advance(iter, cmd->lead + skip);
 		return blk_rq_bytes(rq) - skip;
 	}
 	for (bio = rq->bio; skip >= bio->bi_iter.bi_size; bio = bio->bi_next)
 		skip -= bio->bi_iter.bi_size;
 	return vhd_iter_bio(bio, dir, skip, iter);
+}
+
+/*
+ * Of a part with a lead: bytes of data, or the error.  Return: false if it has not
+ * come to the data.
+ */
+static bool vhd_lead_complete(struct vhd_cmd *cmd, long *ret)
+{
+	cmd->leading = false;
+	if (*ret <= 0)
+		return true;
+	*ret -= VHD_ALIGN;
+	cmd->hold.marks = *ret > 0;
+	return cmd->hold.marks;
 }
 
 /* A part has been transferred, or has failed; any context. */
@@ -146,6 +176,10 @@ static void vhd_part_complete(struct kiocb *iocb, long ret)
 
 	if (vhd_cmd_is_write(cmd))
 		vhd_backing_end_write(iocb);
+	if (unlikely(cmd->leading) && !vhd_lead_complete(cmd, &ret)) {
+		vhd_cmd_slow(cmd);
+		return;
+	}
 	/* No request fails for want of memory, whoever wanted it. */
 	if (unlikely(ret == -ENOMEM)) {
 		cmd->starved = true;
@@ -172,15 +206,16 @@ static void vhd_submit_part(struct vhd_device *vhd, struct vhd_cmd *cmd)
 {
 	struct request *rq = blk_mq_rq_from_pdu(cmd);
 	bool write = vhd_cmd_is_write(cmd);
+	u32 lead = cmd->leading ? cmd->lead : 0;
 	struct iov_iter iter;
 
 	cmd->part = vhd_cmd_iter(cmd, write ? ITER_SOURCE : ITER_DEST, &iter);
 	if (cmd->part > cmd->run_left) {
 		cmd->part = cmd->run_left;
-		iov_iter_truncate(&iter, cmd->part);
+		iov_iter_truncate(&iter, lead + cmd->part);
 	}
 	cmd->iocb = (struct kiocb) {
-		.ki_pos		= cmd->run_pos,
+		.ki_pos		= cmd->run_pos - lead,
 		.ki_complete	= vhd_part_complete,
 		.ki_ioprio	= req_get_ioprio(rq),
 	};
@@ -311,8 +346,11 @@ static int vhd_slow_step(struct vhd_device *vhd, struct vhd_cmd *cmd)
 		return ret;
 	switch (ext.kind) {
 	case VHD_MAP_DATA:
-		if (vhd_cmd_is_write(cmd))
+		if (vhd_cmd_is_write(cmd)) {
 			vhd_backing_start_write(&vhd->top->backing, true);
+			if (ext.lead)
+				vhd_cmd_lead(cmd);
+		}
 		vhd_submit_run(vhd, cmd, ext.layer, ext.pos,
 			       ext.sectors << SECTOR_SHIFT);
 		return 1;
@@ -541,6 +579,8 @@ static bool vhd_write_known(struct vhd_device *vhd, struct request *rq,
 		return false;
 	}
 	vhd_writeback_grow(vhd);
+	if (ext.lead)
+		vhd_cmd_lead(cmd);
 	vhd_submit_run(vhd, cmd, 0, ext.pos, blk_rq_bytes(rq));
 	return true;
 }
@@ -765,6 +805,8 @@ static blk_status_t vhd_queue_rq(struct blk_mq_hw_ctx *hctx,
 
 	cmd->hold = (struct vhd_hold) { };
 	cmd->bvecs = NULL;
+	cmd->lead = 0;
+	cmd->leading = false;
 	cmd->starved = false;
 	cmd->gated = false;
 	cmd->run_left = 0;

@@ -83,9 +83,12 @@ static int __init vhd_init(void)
 	vhd_remove_wq = alloc_workqueue("vhd_remove", WQ_UNBOUND, 0);
 	if (!vhd_remove_wq)
 		return -ENOMEM;
-	ret = register_reboot_notifier(&vhd_reboot_notifier);
+	ret = vhd_lead_page_create();
 	if (ret)
 		goto out_workqueue;
+	ret = register_reboot_notifier(&vhd_reboot_notifier);
+	if (ret)
+		goto out_lead_page;
 	ret = register_pm_notifier(&vhd_pm_notifier);
 	if (ret)
 		goto out_reboot;
@@ -98,6 +101,8 @@ out_pm:
 	unregister_pm_notifier(&vhd_pm_notifier);
 out_reboot:
 	unregister_reboot_notifier(&vhd_reboot_notifier);
+out_lead_page:
+	vhd_lead_page_free();
 out_workqueue:
 	destroy_workqueue(vhd_remove_wq);
 	return ret;
@@ -111,6 +116,7 @@ static void __exit vhd_exit(void)
 	/* Every device held a module reference; the last may still be going. */
 	destroy_workqueue(vhd_remove_wq);
 	vhd_device_wait_gone();
+	vhd_lead_page_free();
 }
 
 module_init(vhd_init);

@@ -193,13 +193,16 @@ struct vhd_queue {
  * @iocb: the transfer in flight
  * @hold: what the core holds for this request
  * @backing: where the mapped run in progress lies
- * @bvecs: copy of the request's bvecs, if it has several bios
+ * @bvecs: copy of the request's bvecs, if it has several bios or a lead
  * @done: bytes of the request that are dealt with
  * @run_pos: backing file offset of the mapped run in progress
  * @run_left: bytes of that run still to transfer
  * @part: bytes of the kiocb in flight
  * @nr_bvecs: so many
+ * @lead: bytes before the request's own there: a block's bitmap, as of
+ *	struct vhd_extent
  * @error: negative errno of the request
+ * @leading: the kiocb in flight carries it
  * @starved: the file system had no memory for the part; try again after a while
  * @gated: a gate has let it pass, and is to be told when it ends
  * @passed: in one of vhd_gate's lists, if so
@@ -222,7 +225,9 @@ struct vhd_cmd {
 	u32 part;
 	u32 done;
 	u32 nr_bvecs;
+	u32 lead;
 	int error;
+	bool leading;
 	bool starved;
 	bool gated;
 	struct list_head passed;
@@ -251,9 +256,10 @@ struct vhd_sync_io {
 /**
  * struct vhd_post - one of them
  * @io: the transfer
- * @bvec: its memory, @buf
+ * @bvec: its memory, @buf or a page that begins with the pad
  * @pos: byte offset in the backing file
  * @len: bytes
+ * @pad: bytes of zeros before them
  * @buf: a part of vhd_posts.buf
  * @busy: it was begun and has not been waited for
  */
@@ -262,6 +268,7 @@ struct vhd_post {
 	struct bio_vec bvec;
 	u64 pos;
 	u32 len;
+	u32 pad;
 	void *buf;
 	bool busy;
 };
@@ -269,16 +276,12 @@ struct vhd_post {
 /**
  * struct vhd_posts - writes of one plan at a time; owned by who runs it
  * @buf: for what is written
- * @size: bytes of that
- * @most: bytes of the largest write
  * @nr: so many at the most; fewer where direct I/O wants much alignment
  * @next: the next one to be used, modulo @nr
  * @post: each one's state
  */
 struct vhd_posts {
 	void *buf;
-	unsigned int size;
-	unsigned int most;
 	unsigned int nr;
 	unsigned int next;
 	struct vhd_post post[VHD_NR_POSTS];
@@ -303,7 +306,7 @@ struct vhd_posts {
  * @punch: the plan that gives space back; owned by the grow work
  * @commit_posts: what the commit plan writes, side by side
  * @grow_bounce: what the others write
- * @grow_posts: what growth writes side by side; has memory during one only
+ * @grow_posts: what growth writes side by side
  * @shape: held for reading by a plan from before it begins, for writing by one
  *	that must be alone
  */
@@ -796,10 +799,14 @@ void vhd_backing_close(struct vhd_backing *b);
 void *vhd_backing_buf_alloc(size_t len, gfp_t gfp);
 /** vhd_backing_buf_free - @len as allocated; NULL is nothing to free */
 void vhd_backing_buf_free(void *buf, size_t len);
-/** vhd_posts_alloc - memory for writes of up to @most bytes, @size of it in all */
-int vhd_posts_alloc(struct vhd_posts *posts, unsigned int size,
-		    unsigned int most, gfp_t gfp);
+/** vhd_posts_alloc - memory for writes of a sector; may sleep.  Return: 0 or -ENOMEM */
+int vhd_posts_alloc(struct vhd_posts *posts);
 void vhd_posts_free(struct vhd_posts *posts);
+/* What vhd_extent.lead speaks of, VHD_ALIGN bytes; constant. */
+extern struct page *vhd_lead_page;
+/** vhd_lead_page_create - once, for all devices; may sleep.  Return: 0 or -ENOMEM */
+int vhd_lead_page_create(void);
+void vhd_lead_page_free(void);
 /** vhd_backing_same - is it the same file, and can it be read */
 bool vhd_backing_same(const struct vhd_backing *b, struct file *file);
 /** vhd_backing_demote - from now on a parent: others may have it as one, too */

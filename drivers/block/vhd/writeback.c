@@ -223,24 +223,17 @@ int vhd_writeback_sync(struct vhd_device *vhd)
 
 /* ---- growth --------------------------------------------------------------- */
 
-/* Without memory for the writes they are done one after the other. */
 static int vhd_grow(struct vhd_device *vhd)
 {
 	struct vhd_writeback *wb = &vhd->wb;
 	struct vhd_layer *top = READ_ONCE(vhd->top);
-	struct vhd_posts *posts = &wb->grow_posts;
 	int err;
 
-	if (vhd_posts_alloc(posts, VHD_NR_POSTS * VHD_ALIGN, VHD_ALIGN,
-			    GFP_NOIO | __GFP_NOWARN | __GFP_NORETRY))
-		posts = NULL;
 	down_read(&wb->shape);
 	vhd_prepare_init(&wb->prepare, &top->img);
 	err = vhd_backing_run(&top->backing, &wb->prepare.plan,
-			      wb->grow_bounce, posts);
+			      wb->grow_bounce, &wb->grow_posts);
 	up_read(&wb->shape);
-	if (posts)
-		vhd_posts_free(posts);
 	trace_vhd_grow(vhd, top->img.space.tail, err);
 	if (err)
 		vhd_tell_failure(vhd, err);
@@ -360,8 +353,8 @@ int vhd_writeback_init(struct vhd_device *vhd)
 	wb->grow_bounce = vhd_backing_buf_alloc(VHD_BOUNCE_SIZE, GFP_KERNEL);
 	if (!wb->grow_bounce)
 		return -ENOMEM;
-	return vhd_posts_alloc(&wb->commit_posts, VHD_NR_POSTS * VHD_SECTOR_SIZE,
-			       VHD_SECTOR_SIZE, GFP_KERNEL);
+	return vhd_posts_alloc(&wb->commit_posts) ?:
+	       vhd_posts_alloc(&wb->grow_posts);
 }
 
 void vhd_writeback_stop(struct vhd_device *vhd)
@@ -377,6 +370,7 @@ void vhd_writeback_stop(struct vhd_device *vhd)
 void vhd_writeback_free(struct vhd_device *vhd)
 {
 	vhd_posts_free(&vhd->wb.commit_posts);
+	vhd_posts_free(&vhd->wb.grow_posts);
 	vhd_backing_buf_free(vhd->wb.grow_bounce, VHD_BOUNCE_SIZE);
 }
 

@@ -87,6 +87,16 @@ u64 vhd_bitmap_pos(struct vhd_image *img, u32 block, u32 *len)
 	return (u64)READ_ONCE(img->bat[block]) << VHD_SECTOR_SHIFT;
 }
 
+u32 vhd_bitmap_pad(struct vhd_image *img, u32 sector)
+{
+	u64 data = vhd_data_pos(img, sector);
+
+	lockdep_assert_held(&img->lock);
+	if (data & (VHD_ALIGN - 1) || data - VHD_ALIGN < img->space.pad_from)
+		return 0;
+	return VHD_ALIGN - (img->bitmap_sectors << VHD_SECTOR_SHIFT);
+}
+
 u64 vhd_bitmap_load_pos(const struct vhd_image *img,
 			const struct vhd_bitmap *bm, u32 *len)
 {

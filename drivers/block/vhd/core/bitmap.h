@@ -37,11 +37,12 @@ struct vhd_bitmap *vhd_bitmap_alloc(struct vhd_image *img, u32 block);
 
 /**
  * vhd_bitmap_load_pos - file offset and bytes of what is to be loaded into @bm
- * Return: 0 if there is nothing on disk, since the block was not allocated when
  * @img: the image
- * @bm was: it is all clear, as it should be.
  * @bm: the bitmap
  * @len: out: bytes
+ *
+ * Return: 0 if there is nothing on disk, since the block was not allocated when
+ * @bm was: it is all clear, as it should be.
  */
 u64 vhd_bitmap_load_pos(const struct vhd_image *img,
 			const struct vhd_bitmap *bm, u32 *len);
@@ -49,16 +50,21 @@ void vhd_bitmap_free(struct vhd_bitmap *bm);
 
 /**
  * vhd_bitmap_add - put a loaded bitmap into the cache
- * Takes @bm over: it may be kept, or freed because the block is full or because
  * @img: the image
- * @bm may be older than what was known meanwhile.  Then map again.  Process
  * @bm: the bitmap
  *
+ * Takes @bm over: it may be kept, or freed because the block is full or because
+ * @bm may be older than what was known meanwhile.  Then map again.  Process
  * context.
  */
 void vhd_bitmap_add(struct vhd_image *img, struct vhd_bitmap *bm);
 
 /* For the core itself; all under img->lock. */
+/*
+ * vhd_bitmap_pad - so many bytes before the bitmap of the slot @sector are nobody's
+ * They fill the 4 KiB before the block's data, or are none.
+ */
+u32 vhd_bitmap_pad(struct vhd_image *img, u32 sector);
 struct vhd_bitmap *vhd_bitmap_find(struct vhd_image *img, u32 block);
 /** vhd_bitmap_full - are all bits set that lie on the disk */
 bool vhd_bitmap_full(const struct vhd_image *img, u32 block, const u8 *bits);

@@ -35,7 +35,7 @@ static void vhd_commit_take_new(struct vhd_commit *c)
 
 	if (!new->nr_written)
 		return;
-	for (i = 0; i < VHD_NR_NEW; i++) {
+	for (i = 0; i < VHD_NR_NEW && c->nr_taken < new->nr_written; i++) {
 		if (new->records[i].state != VHD_NEW_WRITTEN)
 			continue;
 		new->records[i].state = VHD_NEW_TAKEN;
@@ -43,6 +43,7 @@ static void vhd_commit_take_new(struct vhd_commit *c)
 		c->taken[c->nr_taken++] = i;
 	}
 	new->nr_written = 0;
+	WRITE_ONCE(c->img->space.mark_ahead, c->nr_taken <= VHD_FEW_NEW);
 }
 
 /* Is the block one whose entry this commit will be the first to show? */
@@ -169,20 +170,50 @@ static int vhd_commit_write(struct vhd_io *io, u64 pos, void *buf)
 	return vhd_io_set(io, VHD_IO_WRITE, pos, VHD_SECTOR_SIZE, buf);
 }
 
+/* A bitmap's sector, with what fills its 4 KiB. */
+static int vhd_commit_write_bitmap(struct vhd_commit *c, struct vhd_io *io,
+				   u32 sector, void *buf)
+{
+	unsigned long flags;
+	u32 pad;
+
+	spin_lock_irqsave(&c->img->lock, flags);
+	pad = vhd_bitmap_pad(c->img, sector);
+	spin_unlock_irqrestore(&c->img->lock, flags);
+	vhd_commit_write(io, (u64)sector << VHD_SECTOR_SHIFT, buf);
+	io->pad = pad;
+	return 1;
+}
+
 /* The next bitmap that belongs to phase 1, or to phase 2; 0 if there is none. */
 static int vhd_commit_bitmap(struct vhd_commit *c, bool early,
 			     struct vhd_io *io)
 {
 	struct vhd_bitmap *bm = c->bitmap;
-	u32 len;
 
 	while (bm && bm->early != early)
 		bm = bm->taken_next;
 	if (!bm)
 		return 0;
 	c->bitmap = bm->taken_next;
-	return vhd_commit_write(io, vhd_bitmap_pos(c->img, bm->block, &len),
-				bm->taken);
+	return vhd_commit_write_bitmap(c, io, READ_ONCE(c->img->bat[bm->block]),
+				       bm->taken);
+}
+
+/* Of the blocks taken the next one whose bitmap nobody has written; or NULL. */
+static struct vhd_new_block *vhd_commit_unmarked(struct vhd_commit *c)
+{
+	struct vhd_new_block *nb = NULL;
+	unsigned long flags;
+
+	spin_lock_irqsave(&c->img->lock, flags);
+	while (c->cursor < c->nr_taken && !nb) {
+		nb = vhd_commit_new(c, c->cursor++);
+		if (nb->mark != VHD_SLOT_PLAIN)
+			nb = NULL;
+	}
+	spin_unlock_irqrestore(&c->img->lock, flags);
+	return nb;
 }
 
 /*
@@ -195,14 +226,11 @@ static int vhd_commit_new_bitmap(struct vhd_commit *c, struct vhd_io *io)
 
 	if (c->img->type == VHD_TYPE_DIFFERENCING)
 		return vhd_commit_bitmap(c, true, io);
-	while (c->cursor < c->nr_taken &&
-	       vhd_commit_new(c, c->cursor)->mark != VHD_SLOT_PLAIN)
-		c->cursor++;
-	if (c->cursor == c->nr_taken)
+	nb = vhd_commit_unmarked(c);
+	if (!nb)
 		return 0;
-	nb = vhd_commit_new(c, c->cursor++);
 	memset(c->buf, 0xFF, sizeof(c->buf));
-	return vhd_commit_write(io, (u64)nb->sector << VHD_SECTOR_SHIFT, c->buf);
+	return vhd_commit_write_bitmap(c, io, nb->sector, c->buf);
 }
 
 static u32 vhd_commit_new_sector(struct vhd_commit *c)

@@ -8,7 +8,8 @@
  *
  *	take the epoch: entries and bits of writes completed by now
  *	phase 1: bitmaps of the epoch's new blocks (the data is already written):
- *		 all set in a dynamic image, exact in a differencing one
+ *		 all set in a dynamic image, if they did not come with the data;
+ *		 exact in a differencing one
  *		 -> flush, unless all are fresh (enum vhd_slot_mark) and no
  *		 bitmap goes with them: the table may then come before the data,
  *		 and shows the zeros that were there without it

@@ -33,6 +33,8 @@
 /* Blocks that may be allocated between two commits. */
 #define VHD_NR_NEW		1024U
 #define VHD_NEW_BUCKETS		256U
+/* Of so few new blocks at a time growth writes the bitmaps (vhd_space.mark_ahead). */
+#define VHD_FEW_NEW		8U
 /* Free slots made ready ahead of need. */
 #define VHD_NR_READY		32U
 /* Blocks that may be unmapped between two commits. */
@@ -80,9 +82,10 @@ enum vhd_new_state {
 };
 
 /**
- * enum vhd_slot_mark - what growth has done for a slot
+ * enum vhd_slot_mark - what has been done for a slot
  * @VHD_SLOT_PLAIN: nothing
- * @VHD_SLOT_MARKED: its bitmap is written, and needs a flush at the most
+ * @VHD_SLOT_MARKED: its bitmap is written, by growth or with the first data, and
+ *	needs a flush at the most
  * @VHD_SLOT_FRESH: its bitmap is durable, and until data have come it reads as
  *	zeros, after a crash, too
  */
@@ -218,6 +221,8 @@ struct vhd_slots {
  * @tail: file offset of the tail footer; slots up to it may be handed out
  * @file_size: bytes, as the core knows it
  * @meta_end: first byte behind all metadata: blocks may leave, this stays
+ * @pad_from: from here on the 4 KiB before the data of a block that begins on a
+ *	4 KiB boundary are its bitmap's alone
  * @stale: between @data_end and @tail lie bytes of unknown content (an earlier
  *	crash); they must be cut off before a slot is handed out there
  * @unsettled: there is free space that an entry may still point to on disk: the
@@ -227,6 +232,9 @@ struct vhd_slots {
  *	end: a growth failed, and so did cutting off what it had come to
  * @enospc: the last growth failed for want of space: do not grow ahead of need
  * @chunk: slots to prepare at the next growth; doubles with use
+ * @mark_ahead: growth of a dynamic image writes bitmaps: commits come for few
+ *	blocks each, and are spared a flush.  Where they come for many, who writes
+ *	a block's first sector writes the bitmap with it, which is less to do.
  * @mark_from: slots between here and @mark_end that were never handed out have
  *	their bitmap written, as growth does
  * @mark_end: behind these; not behind @tail
@@ -250,11 +258,13 @@ struct vhd_space {
 	u64 tail;
 	u64 file_size;
 	u64 meta_end;
+	u64 pad_from;
 	bool stale;
 	bool unsettled;
 	bool ragged;
 	bool enospc;
 	u32 chunk;
+	bool mark_ahead;
 	u64 mark_from;
 	u64 mark_end;
 	bool mark_reserved;

@@ -138,6 +138,14 @@ static struct vhd_new_block *vhd_map_allocate(struct vhd_image *img, u32 block,
 	return nb;
 }
 
+/* May a write of the block's first sector bring the bitmap along? */
+static bool vhd_map_lead(struct vhd_image *img,
+			 const struct vhd_new_block *nb, u32 first)
+{
+	return !first && nb->mark == VHD_SLOT_PLAIN &&
+	       img->type == VHD_TYPE_DYNAMIC && vhd_bitmap_pad(img, nb->sector);
+}
+
 /*
  * The bitmap that the write will set bits in.  A block to be allocated in a
  * differencing image has one from the beginning: all clear, made by the shell,
@@ -179,8 +187,10 @@ static void vhd_map_write_locked(struct vhd_image *img, u32 block, u32 first,
 		if (!nb)
 			return;
 	}
-	if (nb)
+	if (nb) {
 		vhd_hold_new(img, hold, nb);
+		ext->lead = vhd_map_lead(img, nb, first);
+	}
 	if (bm) {
 		hold->img = img;
 		hold->bm = bm;
@@ -200,6 +210,7 @@ int vhd_map_write(struct vhd_image *img, u64 sector, u32 sectors,
 		return -EROFS;
 	*hold = (struct vhd_hold) { .write = true, .sectors = sectors };
 	ext->sectors = sectors;
+	ext->lead = false;
 	spin_lock_irqsave(&img->lock, flags);
 	err = img->failed;
 	if (err)
@@ -353,6 +364,8 @@ static bool vhd_map_done_new(struct vhd_image *img, struct vhd_hold *hold,
 	struct vhd_new_block *nb = hold->nb;
 	bool dirtied = false;
 
+	if (hold->marks && !err)
+		nb->mark = VHD_SLOT_MARKED;
 	if (hold->write && !err && nb->state == VHD_NEW_EMPTY) {
 		nb->state = VHD_NEW_WRITTEN;
 		img->new_blocks.nr_written++;

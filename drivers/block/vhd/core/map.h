@@ -40,17 +40,22 @@ enum vhd_map_kind {
  * @sectors: length of the run
  * @layer: whose backing file or bitmap is meant; set by the chain's functions
  * @pos: byte offset in the backing file, VHD_MAP_DATA only
+ * @lead: of vhd_map_write(): the VHD_ALIGN bytes before @pos may be written with
+ *	the data.  They are the block's bitmap, a sector of ones, and zeros before
+ *	it.  Who writes them says so (vhd_hold.marks); or it is left to a commit.
  */
 struct vhd_extent {
 	enum vhd_map_kind kind;
 	u32 sectors;
 	u32 layer;
 	u64 pos;
+	bool lead;
 };
 
 /*
  * struct vhd_hold - what a mapped request holds until vhd_map_done()
- * Opaque to callers; zeroed means that nothing is held.  One image's at a time.
+ * Opaque to callers, but for @marks; zeroed means that nothing is held.  One
+ * image's at a time.
  */
 struct vhd_hold {
 	struct vhd_image *img;
@@ -59,6 +64,7 @@ struct vhd_hold {
 	u32 first;	/* sector in the block */
 	u32 sectors;
 	bool write;
+	bool marks;	/* the bitmap was written, too: vhd_extent.lead */
 };
 
 /**

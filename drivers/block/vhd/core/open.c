@@ -355,6 +355,8 @@ static int vhd_open_space(struct vhd_open *o)
 		if (vhd_data_pos(img, img->bat[block]) & (VHD_ALIGN - 1))
 			img->aligned = false;
 	}
+	/* Where blocks lie anyhow, only of what is behind them. */
+	sp->pad_from = img->aligned && !o->nr_bad ? sp->meta_end : sp->tail;
 	if (img->on_device) {
 		/* Where some entry is bad, what lies there may be somebody's. */
 		if (o->nr_bad)

@@ -57,12 +57,15 @@ enum vhd_io_kind {
  * @pos: byte offset in the backing file
  * @len: bytes; at most VHD_IO_MAX for READ and WRITE
  * @buf: of the caller of the plan or of the plan
+ * @pad: of WRITE: so many bytes before @pos are nobody's, and may be made zeros
+ *	with the write, since a file system likes whole blocks
  */
 struct vhd_io {
 	enum vhd_io_kind kind;
 	u64 pos;
 	u64 len;
 	void *buf;
+	u32 pad;
 };
 
 #define VHD_IO_MAX	65536U
@@ -85,6 +88,7 @@ static inline int vhd_io_set(struct vhd_io *io, enum vhd_io_kind kind, u64 pos,
 	io->pos = pos;
 	io->len = len;
 	io->buf = buf;
+	io->pad = 0;
 	return 1;
 }
 

@@ -771,6 +771,7 @@ static void vhd_resize_adopt_table(struct vhd_resize *r)
 		sp->stale = false;
 	}
 	sp->meta_end = max(sp->meta_end, end);
+	sp->pad_from = max(sp->pad_from, end);
 	sp->data_end = max(sp->data_end, end);
 }
 

@@ -7,6 +7,7 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#include "bitmap.h"
 #include "commit.h"
 #include "format.h"
 #include "space.h"
@@ -576,45 +577,47 @@ static int vhd_prepare_flushed(struct vhd_prepare *p, int err)
 }
 
 /*
- * On to the next bitmap; the last one is the first slot's, of which only the sector
- * is known to be free: a footer was there.  When one cannot be written, commits will
- * find out, and write them all.
+ * On to the next bitmap.  What went wrong with the others is known when the last one,
+ * the first slot's, has been written.  When one cannot be, commits will find out, and
+ * write them all.
  */
 static int vhd_prepare_next_bitmap(struct vhd_prepare *p, int err,
 				   struct vhd_io *io)
 {
-	u32 bytes = p->img->bitmap_sectors << VHD_SECTOR_SHIFT;
-	u64 pos = p->first + ++p->bitmaps * vhd_space_stride(p->img);
+	u32 slot = ++p->bitmaps % p->chunk;
+	u64 pos = p->first + slot * vhd_space_stride(p->img);
+	unsigned long flags;
+	u32 pad;
 
 	p->marked &= !err;
 	if (!p->marked || p->bitmaps > p->chunk)
 		return vhd_prepare_finish(p);
-	if (p->bitmaps < p->chunk)
-		return vhd_io_set(io, VHD_IO_WRITE, pos + bytes - VHD_ALIGN,
-				  VHD_ALIGN, p->bitmap);
-	p->plan.side_by_side = false;
-	return vhd_io_set(io, VHD_IO_WRITE, p->first, bytes,
-			  p->bitmap + VHD_ALIGN - bytes);
+	p->plan.side_by_side = slot;
+	spin_lock_irqsave(&p->img->lock, flags);
+	pad = vhd_bitmap_pad(p->img, pos >> VHD_SECTOR_SHIFT);
+	spin_unlock_irqrestore(&p->img->lock, flags);
+	vhd_io_set(io, VHD_IO_WRITE, pos, VHD_SECTOR_SIZE, p->bitmap);
+	io->pad = pad;
+	return 1;
 }
 
 /*
- * The bitmaps of new slots, in the 4 KiB before each one's data, of which the rest
- * is nobody's.  A commit that writes a sector where nothing was ever written makes
- * a file system wait for all that is under way in the file, and keep it from
- * anything else meanwhile; here it is whole blocks.  In a differencing image the
- * bits come with a commit, over zeros written now.  They need no flush of their own:
- * a commit shows a block when one has followed (enum vhd_slot_mark).
+ * The bitmaps of new slots, if commits come for few blocks each, which are spared a
+ * flush then (enum vhd_slot_mark): these need none of their own, since a commit shows a
+ * block when one has followed.  Where commits come for many blocks, most bitmaps go with
+ * the first data (vhd_extent.lead), which is less to do.
+ *
+ * In a differencing image the bits come with a commit, always, over zeros written now:
+ * to write a sector where nothing was ever written makes a file system wait for all
+ * that is under way in the file, and keep it from anything else meanwhile.
  */
 static int vhd_prepare_bitmaps(struct vhd_prepare *p, struct vhd_io *io)
 {
-	u32 bytes = p->img->bitmap_sectors << VHD_SECTOR_SHIFT;
-
 	p->bitmaps = 0;
-	p->marked = bytes <= VHD_ALIGN &&
-		    !(vhd_block_bytes(p->img) & (VHD_ALIGN - 1));
-	if (p->marked && p->img->type != VHD_TYPE_DIFFERENCING)
-		memset(p->bitmap + VHD_ALIGN - bytes, 0xFF, VHD_SECTOR_SIZE);
-	p->plan.side_by_side = true;
+	if (p->img->type != VHD_TYPE_DIFFERENCING)
+		memset(p->bitmap, 0xFF, sizeof(p->bitmap));
+	p->marked = p->img->type == VHD_TYPE_DIFFERENCING ||
+		    READ_ONCE(p->img->space.mark_ahead);
 	p->step = VHD_PREPARE_BITMAPS;
 	return vhd_prepare_next_bitmap(p, 0, io);
 }

@@ -97,7 +97,7 @@ struct vhd_prepare {
 	bool marked;
 	bool reserved;
 	struct vhd_footer footer;
-	u8 bitmap[VHD_ALIGN];
+	u8 bitmap[VHD_SECTOR_SIZE];
 };
 
 /** vhd_prepare_init - process context; one prepare or tidy plan at a time */

@@ -1,0 +1,2 @@
+# map.c: a bitmap counts as written although the write that brought it has failed
+s/^\tif (hold->marks \&\& !err)$/\tif (hold->marks)/
