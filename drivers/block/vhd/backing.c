@@ -253,6 +253,13 @@ void vhd_backing_end_write(struct kiocb *iocb)
 		kiocb_end_write(iocb);
 }
 
+void vhd_backing_end_write_to(struct vhd_backing *b)
+{
+	struct kiocb iocb = { .ki_filp = b->file };
+
+	vhd_backing_end_write(&iocb);
+}
+
 static ssize_t vhd_backing_write_iter(struct vhd_backing *b,
 				      struct kiocb *iocb, struct iov_iter *iter)
 {

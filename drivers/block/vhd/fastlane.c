@@ -900,6 +900,13 @@ static void vhd_lane_end(struct vhd_cmd *cmd)
 		blk_mq_end_request(rq, BLK_STS_OK);
 }
 
+/* The bio was where the other ways have this. */
+static void vhd_lane_reset(struct vhd_cmd *cmd)
+{
+	cmd->hold = (struct vhd_hold) { };
+	cmd->bvecs = NULL;
+}
+
 /* Any context.  The block layer has nothing of the request any more. */
 static void vhd_lane_end_io(struct bio *bio)
 {
@@ -912,14 +919,16 @@ static void vhd_lane_end_io(struct bio *bio)
 		if (!READ_ONCE(lane->wrote))
 			WRITE_ONCE(lane->wrote, true);
 		again |= vhd_lane_cached(lane, cmd->run_pos, cmd->part);
-		vhd_backing_end_write(&cmd->iocb);
+		vhd_backing_end_write_to(lane->b);
 	}
 	vhd_lane_leave(lane);
-	/* What failed fails again, or not, the other way. */
-	if (unlikely(again))
-		vhd_cmd_slow(cmd);
-	else
+	if (likely(!again)) {
 		vhd_lane_end(cmd);
+		return;
+	}
+	/* What failed fails again, or not, the other way. */
+	vhd_lane_reset(cmd);
+	vhd_cmd_slow(cmd);
 }
 
 /*
@@ -1033,12 +1042,12 @@ static bool vhd_lane_go(struct vhd_device *vhd, struct vhd_lane *lane,
 	}
 	if (write && !vhd_backing_start_write(lane->b, false))
 		return false;
-	cmd->iocb.ki_filp = lane->b->file;
 	cmd->run_pos = pos;
 	cmd->part = blk_rq_bytes(rq);
 	if (!vhd_lane_init_bio(lane, cmd, dev)) {
+		vhd_lane_reset(cmd);
 		if (write)
-			vhd_backing_end_write(&cmd->iocb);
+			vhd_backing_end_write_to(lane->b);
 		return false;
 	}
 	this_cpu_inc(lane->counters->hits);

@@ -187,13 +187,15 @@ struct vhd_queue {
 
 /**
  * struct vhd_cmd - a request's private part
+ * @backing: where the mapped run in progress lies
+ * @bvecs: copy of the request's bvecs, if it has several bios or a lead
+ * @hold: what the core holds for this request
  * @node: in vhd_queue.list
  * @wait: in one of vhd_writeback's lists, or in vhd_gate.held
  * @work: the slow way
  * @iocb: the transfer in flight
- * @hold: what the core holds for this request
- * @backing: where the mapped run in progress lies
- * @bvecs: copy of the request's bvecs, if it has several bios or a lead
+ * @bio: the transfer in flight on the fast lane, in the place of all those before
+ * @bvec: of @bio, if its data lie in one page
  * @done: bytes of the request that are dealt with
  * @run_pos: backing file offset of the mapped run in progress
  * @run_left: bytes of that run still to transfer
@@ -207,19 +209,31 @@ struct vhd_queue {
  * @gated: a gate has let it pass, and is to be told when it ends
  * @passed: in one of vhd_gate's lists, if so
  * @epoch: of the device when the request began; see reclaim.c
- * @bio: the transfer in flight on the fast lane
- * @bvec: of @bio, if its data lie in one page
+ *
+ * There are VHD_QUEUE_DEPTH of them for each queue, and the block layer gets their
+ * memory in pieces of a power of two: with struct request before it one should have
+ * 512 bytes at most, which is 64 KiB a queue; a few more are 96.  What a request has
+ * from its beginning is first, so that the bio lies there in every configuration, and
+ * who forgets to set it anew is found in that for tests.
  */
 struct vhd_cmd {
 	union {
-		struct llist_node node;
-		struct list_head wait;
+		struct {
+			struct vhd_backing *backing;
+			struct bio_vec *bvecs;
+			struct vhd_hold hold;
+			union {
+				struct llist_node node;
+				struct list_head wait;
+			};
+			struct work_struct work;
+			struct kiocb iocb;
+		};
+		struct {
+			struct bio bio;
+			struct bio_vec bvec;
+		};
 	};
-	struct work_struct work;
-	struct kiocb iocb;
-	struct vhd_hold hold;
-	struct vhd_backing *backing;
-	struct bio_vec *bvecs;
 	loff_t run_pos;
 	u32 run_left;
 	u32 part;
@@ -232,8 +246,6 @@ struct vhd_cmd {
 	bool gated;
 	struct list_head passed;
 	unsigned long epoch;
-	struct bio bio;
-	struct bio_vec bvec;
 };
 
 /**
@@ -866,6 +878,8 @@ void vhd_backing_submit(struct vhd_backing *b, struct kiocb *iocb,
 bool vhd_backing_start_write(struct vhd_backing *b, bool wait);
 /** vhd_backing_end_write - give it back; any context */
 void vhd_backing_end_write(struct kiocb *iocb);
+/** vhd_backing_end_write_to - the same where there is no kiocb; any context */
+void vhd_backing_end_write_to(struct vhd_backing *b);
 /*
  * vhd_backing_try_set_dio - switch while no request is in flight
  * Does not wait.  Return: false if a plan is running; try again.
