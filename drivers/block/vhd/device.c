@@ -54,10 +54,10 @@ static struct vhd_device *vhd_device_alloc(void)
 
 static void vhd_device_free(struct vhd_device *vhd)
 {
+	if (vhd->write_wq && vhd->write_wq != vhd->wq)
+		destroy_workqueue(vhd->write_wq);
 	if (vhd->wq)
 		destroy_workqueue(vhd->wq);
-	if (vhd->write_wq)
-		destroy_workqueue(vhd->write_wq);
 	if (vhd->local_wq)
 		destroy_workqueue(vhd->local_wq);
 	mutex_destroy(&vhd->set_lock);
@@ -392,7 +392,8 @@ struct vhd_layer *vhd_layer_open(struct file *file, enum vhd_use use,
 	if (use >= VHD_USE_WRITE)
 		open_flags |= VHD_OPEN_WRITE;
 	ret = vhd_image_open(layer, open_flags);
-	if (!ret)
+	/* What is read only has no commits, and stays so. */
+	if (!ret && layer->img.writable)
 		ret = vhd_commit_alloc(&layer->commit, &layer->img);
 	if (ret) {
 		vhd_layer_close(layer);
@@ -591,13 +592,20 @@ static int vhd_disk_create(struct vhd_device *vhd,
 	return 0;
 }
 
-/* The struct's owner destroys them. */
+/*
+ * The struct's owner destroys them.  Each has a thread of its own, for when there
+ * is no memory for another: what can never be written does without the one for
+ * writes, which vhd_handle() refuses.
+ */
 static int vhd_workqueues_create(struct vhd_device *vhd)
 {
 	unsigned int flags = WQ_UNBOUND | WQ_FREEZABLE | WQ_MEM_RECLAIM;
 
 	vhd->wq = alloc_workqueue("vhd%d", flags, 0, vhd->index);
-	vhd->write_wq = alloc_workqueue("vhd%d_write", flags, 0, vhd->index);
+	vhd->write_wq = vhd->wq;
+	if (vhd->top->img.writable)
+		vhd->write_wq = alloc_workqueue("vhd%d_write", flags, 0,
+						vhd->index);
 	if (!vhd->wq || !vhd->write_wq)
 		return -ENOMEM;
 	/* With one processor every worker is on the submitter's. */

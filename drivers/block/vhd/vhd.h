@@ -126,7 +126,7 @@ struct vhd_backing {
  * struct vhd_layer - one image of a device's chain and its file
  * @img: what the core knows of it
  * @backing: the file
- * @commit: owned by the commit work
+ * @commit: owned by the commit work; unused where @img is not writable
  */
 struct vhd_layer {
 	struct vhd_image img;
@@ -453,7 +453,8 @@ enum vhd_state {
  * @wq: slow reads, commits and growth
  * @write_wq: slow writes; these may wait for a frozen file system, for commits
  *	and for growth, so they have a queue of their own, and since devices may
- *	lie on one another, every device has its own
+ *	lie on one another, every device has its own; @wq where the top is
+ *	read only, and will be
  * @local_wq: for vhd_queue.local; NULL with one processor
  * @remove_work: detaches with the last close
  */
