@@ -8,6 +8,8 @@ null_blk with its data in memory and a timer for each request; on it lies ext4,
 on that all targets, side by side. One fio does all patterns on one target; the
 targets take turns, and that for some rounds. Every result is a line of JSON.
 """
+import fcntl
+import glob
 import json
 import mmap
 import os
@@ -16,11 +18,15 @@ import subprocess
 import sys
 import time
 
+import memory
+
 MIB = 1 << 20
 DIR = '/run/bench'
 HERE = os.path.dirname(os.path.realpath(__file__))
 DISK_MIB = 12288
 COMPLETION_NS = 50000
+MEMORY_IMAGES = 64
+LOOP_CTL_REMOVE = 0x4C81
 
 
 def run(*argv, **kwargs):
@@ -79,12 +85,6 @@ def write_direct(path, offset, length):
     fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
     assert os.pwrite(fd, buf, offset) == length
     os.close(fd)
-
-
-def mem_available():
-    write_file('/proc/sys/vm/drop_caches', '3')
-    with open('/proc/meminfo') as f:
-        return next(int(line.split()[1]) for line in f if line.startswith('MemAvailable'))
 
 
 # ---- targets ----------------------------------------------------------------
@@ -476,14 +476,13 @@ class Bench:
         target = Dynamic(self.options['size'])
         assert target.usable()
         target.up()
+        kib, loop_kib = (sum(memory_of(kind)[0].values()) for kind in (Dynamic, NewLoop))
         others = [Idle(i) for i in range(127)]
         for t in others:
             t.create()
-        kib, loop_kib = 0, memory_of([Loop(1024, sparse=True) for _ in range(64)])
         for count in (1, 16, 128):
-            new = [t for t in others[:count - 1] if not t.path]
-            if new:
-                kib = attach_all(new)
+            for t in others[:count - 1]:
+                t.path = t.path or t.attach()
             for round_ in range(self.options['rounds'] + 1):
                 for name, values in fio(whole(target), [job('4k read qd32', 'randread', iodepth=32)],
                                         self.options['runtime_ms'] if round_ else 30):
@@ -492,6 +491,18 @@ class Bench:
                                     kib_each=round(kib), kib_loop=round(loop_kib))
         for t in [*others, target]:
             t.down()
+
+    def set_memory(self):
+        """Where the memory of an attached image goes."""
+        for kind in (Dynamic, ReadOnly, Fixed, Lane, NewLoop):
+            if kind is Lane:
+                self.on_xfs()
+            parts, left, asked = memory_of(kind, asked_by=r'^(vhd|loop|lo)_|^blk_mq_alloc_map_and_rqs')
+            line = dict(target=kind.name, parts=parts, left=left, asked=asked)
+            self.out.write(json.dumps(line) + '\n')
+            self.out.flush()
+            if kind is Lane:
+                self.off_xfs()
 
     def profiled(self, target, job_, runtime_ms=None):
         self.profiles += 1
@@ -586,23 +597,71 @@ class SparseImage(Dynamic):
                    ''.join(f'{self.path} read {at} 4096\n' for at in reads) + f'{self.path} close\n')
 
 
-def attach_all(targets):
-    """The memory that each takes, KiB."""
-    free = mem_available()
-    for t in targets:
-        t.path = t.attach()
-    return (free - mem_available()) / len(targets)
+class ReadOnly(Dynamic):
+    name = 'vhd dynamic, read only'
+
+    def attach(self):
+        return run('vhdctl', 'attach', '--read-only', '--fast-lane=off', self.file)
 
 
-def memory_of(targets):
+class NewLoop(Loop):
+    """Loop devices stay when they are detached, and their memory with them."""
+
+    @staticmethod
+    def remove_unused():
+        fd = os.open('/dev/loop-control', os.O_RDWR)
+        for path in glob.glob('/sys/block/loop*'):
+            if not os.path.exists(path + '/loop'):
+                fcntl.ioctl(fd, LOOP_CTL_REMOVE, int(path[len('/sys/block/loop'):]))
+        os.close(fd)
+
+    def usable(self):
+        usable = super().usable()
+        self.remove_unused()
+        return usable
+
+    def detach(self):
+        super().detach()
+        # It goes with its last close
+        while os.path.exists(f'/sys/block/{self.path[5:]}/loop'):
+            time.sleep(0.05)
+        self.remove_unused()
+
+
+def memory_of(kind, asked_by=None):
+    """
+    KiB for each of 64 images of 1 GiB by part; what stays of each when they are
+    gone; and bytes by the function that asked for them, if it matches ASKED_BY.
+    """
+    targets = [kind(1024, sparse=True) for _ in range(MEMORY_IMAGES)]
     assert targets[0].usable()
     for i, t in enumerate(targets):
         t.file = f'memory-{i}.img'
         t.create()
-    kib = attach_all(targets)
+
+    def attach(some):
+        for t in some:
+            t.path = t.attach()
+
+    def detach(some):
+        for t in some:
+            t.detach()
+
+    # What is made at the first time only
+    attach(targets)
+    detach(targets)
+    before = memory.taken()
+    attach(targets)
+    parts = memory.difference(before, memory.taken(), len(targets))
+    detach(targets)
+    left = sum(memory.difference(before, memory.taken(), len(targets)).values())
+    asked = {}
+    if asked_by:
+        asked = memory.askers(memory.traced(lambda: attach(targets[:1])), asked_by)
+        detach(targets[:1])
     for t in targets:
-        t.down()
-    return kib
+        os.unlink(t.file)
+    return parts, left, asked
 
 
 class Idle(Dynamic):
