@@ -345,28 +345,42 @@ static void expect_busy(struct rig *r)
 	rig_expect(r, 5 * BLKS + 1, 7, 0);
 }
 
+/* A commit of 12 new blocks whose bitmaps are written: of the table's sector alone. */
+static void commits_marked_blocks(struct rig *r)
+{
+	u32 i;
+
+	r->img.space.chunk = 8;
+	for (i = 0; i < 12; i++)
+		assert_int_equal(rig_write(r, (290 - i) * BLKS, 1, 1 + i), 0);
+	mem_settle(&r->mem);
+	assert_int_equal(rig_commit(r), 0);
+	assert_int_equal(mem_count_ops(&r->mem, VHD_IO_WRITE), 1);
+	for (i = 0; i < 12; i++) {
+		assert_int_equal(bitmap_byte(r, 290 - i, 0), 0xFF);
+		assert_int_equal(bitmap_byte(r, 290 - i, 511), 0xFF);
+	}
+}
+
+static void expect_marked_blocks(struct rig *r)
+{
+	u32 i;
+
+	rig_reopen(r, VHD_OPEN_WRITE);
+	assert_true(rig_harmless(r));
+	for (i = 0; i < 12; i++)
+		rig_expect(r, (290 - i) * BLKS, 1, 1 + i);
+}
+
 /* Growth has written them: all ones, behind zeros that are nobody's. */
 static void bitmaps_written_by_growth_are_not_written_again(void **state)
 {
 	struct rig r;
-	u32 i;
 
 	rig_dynamic(&r, 300, BS);
 	r.img.space.mark_ahead = true;
-	r.img.space.chunk = 8;
-	for (i = 0; i < 12; i++)
-		assert_int_equal(rig_write(&r, (290 - i) * BLKS, 1, 1 + i), 0);
-	mem_settle(&r.mem);
-	assert_int_equal(rig_commit(&r), 0);
-	assert_int_equal(mem_count_ops(&r.mem, VHD_IO_WRITE), 1);
-	for (i = 0; i < 12; i++) {
-		assert_int_equal(bitmap_byte(&r, 290 - i, 0), 0xFF);
-		assert_int_equal(bitmap_byte(&r, 290 - i, 511), 0xFF);
-	}
-	rig_reopen(&r, VHD_OPEN_WRITE);
-	assert_true(rig_harmless(&r));
-	for (i = 0; i < 12; i++)
-		rig_expect(&r, (290 - i) * BLKS, 1, 1 + i);
+	commits_marked_blocks(&r);
+	expect_marked_blocks(&r);
 	rig_free(&r);
 }
 
@@ -374,25 +388,12 @@ static void bitmaps_written_by_growth_are_not_written_again(void **state)
 static void bitmaps_that_came_with_the_data_are_not_written_again(void **state)
 {
 	struct rig r;
-	u32 i;
 
 	rig_dynamic(&r, 300, BS);
 	r.leads = true;
-	r.img.space.chunk = 8;
-	for (i = 0; i < 12; i++)
-		assert_int_equal(rig_write(&r, (290 - i) * BLKS, 1, 1 + i), 0);
-	mem_settle(&r.mem);
-	assert_int_equal(rig_commit(&r), 0);
+	commits_marked_blocks(&r);
 	assert_int_equal(r.mem.ops[0].kind, VHD_IO_FLUSH);
-	assert_int_equal(mem_count_ops(&r.mem, VHD_IO_WRITE), 1);
-	for (i = 0; i < 12; i++) {
-		assert_int_equal(bitmap_byte(&r, 290 - i, 0), 0xFF);
-		assert_int_equal(bitmap_byte(&r, 290 - i, 511), 0xFF);
-	}
-	rig_reopen(&r, VHD_OPEN_WRITE);
-	assert_true(rig_harmless(&r));
-	for (i = 0; i < 12; i++)
-		rig_expect(&r, (290 - i) * BLKS, 1, 1 + i);
+	expect_marked_blocks(&r);
 	rig_free(&r);
 }
 

@@ -737,12 +737,12 @@ static void vhd_post_submit(struct vhd_backing *b, struct vhd_post *post,
 			    const struct vhd_io *io)
 {
 	struct page *page = vhd_padded_page(io);
+	u32 pad = page ? io->pad : 0;
 	struct iov_iter iter;
 
 	memcpy(post->buf, io->buf, io->len);
 	post->pos = io->pos;
 	post->len = io->len;
-	post->pad = page ? io->pad : 0;
 	post->busy = true;
 	if (page)
 		bvec_set_page(&post->bvec, page, VHD_ALIGN, 0);
@@ -750,7 +750,7 @@ static void vhd_post_submit(struct vhd_backing *b, struct vhd_post *post,
 		bvec_set_page(&post->bvec, virt_to_page(post->buf), io->len,
 			      offset_in_page(post->buf));
 	iov_iter_bvec(&iter, ITER_SOURCE, &post->bvec, 1, post->bvec.bv_len);
-	vhd_sync_begin(b, &post->io, io->pos - post->pad, &iter, true);
+	vhd_sync_begin(b, &post->io, io->pos - pad, &iter, true);
 }
 
 /* One that was cut short, or had no memory, is done again, alone and without pad. */
@@ -765,7 +765,7 @@ static int vhd_post_wait(struct vhd_backing *b, struct vhd_post *post)
 		return 0;
 	wait_for_completion_io(&post->io.done);
 	post->busy = false;
-	if (post->io.ret == post->pad + post->len)
+	if (post->io.ret == post->bvec.bv_len)
 		return 0;
 	if (post->io.ret < 0 && post->io.ret != -ENOMEM)
 		return vhd_backing_space_error(post->io.ret);

@@ -574,8 +574,7 @@ static bool vhd_write_known(struct vhd_device *vhd, struct request *rq,
 		return false;
 	if (vhd_map_write(&top->img, blk_rq_pos(rq), blk_rq_sectors(rq),
 			  &cmd->hold, &ext) || ext.kind != VHD_MAP_DATA) {
-		cmd->iocb.ki_filp = top->backing.file;
-		vhd_backing_end_write(&cmd->iocb);
+		vhd_backing_end_write_to(&top->backing);
 		return false;
 	}
 	vhd_writeback_grow(vhd);

@@ -271,7 +271,6 @@ struct vhd_sync_io {
  * @bvec: its memory, @buf or a page that begins with the pad
  * @pos: byte offset in the backing file
  * @len: bytes
- * @pad: bytes of zeros before them
  * @buf: a part of vhd_posts.buf
  * @busy: it was begun and has not been waited for
  */
@@ -280,7 +279,6 @@ struct vhd_post {
 	struct bio_vec bvec;
 	u64 pos;
 	u32 len;
-	u32 pad;
 	void *buf;
 	bool busy;
 };

@@ -97,6 +97,21 @@ u32 vhd_bitmap_pad(struct vhd_image *img, u32 sector)
 	return VHD_ALIGN - (img->bitmap_sectors << VHD_SECTOR_SHIFT);
 }
 
+int vhd_bitmap_write(struct vhd_image *img, struct vhd_io *io, u32 sector,
+		     void *buf)
+{
+	unsigned long flags;
+	u32 pad;
+
+	spin_lock_irqsave(&img->lock, flags);
+	pad = vhd_bitmap_pad(img, sector);
+	spin_unlock_irqrestore(&img->lock, flags);
+	vhd_io_set(io, VHD_IO_WRITE, (u64)sector << VHD_SECTOR_SHIFT,
+		   VHD_SECTOR_SIZE, buf);
+	io->pad = pad;
+	return 1;
+}
+
 u64 vhd_bitmap_load_pos(const struct vhd_image *img,
 			const struct vhd_bitmap *bm, u32 *len)
 {

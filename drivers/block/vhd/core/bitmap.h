@@ -59,6 +59,14 @@ void vhd_bitmap_free(struct vhd_bitmap *bm);
  */
 void vhd_bitmap_add(struct vhd_image *img, struct vhd_bitmap *bm);
 
+/*
+ * vhd_bitmap_write - the step of a plan that writes the bitmap of the slot @sector
+ * @buf: a sector.  With what fills its 4 KiB, where that is nobody's.  Takes img->lock.
+ * Return: 1, as vhd_io_set().
+ */
+int vhd_bitmap_write(struct vhd_image *img, struct vhd_io *io, u32 sector,
+		     void *buf);
+
 /* For the core itself; all under img->lock. */
 /*
  * vhd_bitmap_pad - so many bytes before the bitmap of the slot @sector are nobody's

@@ -170,21 +170,6 @@ static int vhd_commit_write(struct vhd_io *io, u64 pos, void *buf)
 	return vhd_io_set(io, VHD_IO_WRITE, pos, VHD_SECTOR_SIZE, buf);
 }
 
-/* A bitmap's sector, with what fills its 4 KiB. */
-static int vhd_commit_write_bitmap(struct vhd_commit *c, struct vhd_io *io,
-				   u32 sector, void *buf)
-{
-	unsigned long flags;
-	u32 pad;
-
-	spin_lock_irqsave(&c->img->lock, flags);
-	pad = vhd_bitmap_pad(c->img, sector);
-	spin_unlock_irqrestore(&c->img->lock, flags);
-	vhd_commit_write(io, (u64)sector << VHD_SECTOR_SHIFT, buf);
-	io->pad = pad;
-	return 1;
-}
-
 /* The next bitmap that belongs to phase 1, or to phase 2; 0 if there is none. */
 static int vhd_commit_bitmap(struct vhd_commit *c, bool early,
 			     struct vhd_io *io)
@@ -196,8 +181,8 @@ static int vhd_commit_bitmap(struct vhd_commit *c, bool early,
 	if (!bm)
 		return 0;
 	c->bitmap = bm->taken_next;
-	return vhd_commit_write_bitmap(c, io, READ_ONCE(c->img->bat[bm->block]),
-				       bm->taken);
+	return vhd_bitmap_write(c->img, io, READ_ONCE(c->img->bat[bm->block]),
+				bm->taken);
 }
 
 /* Of the blocks taken the next one whose bitmap nobody has written; or NULL. */
@@ -230,7 +215,7 @@ static int vhd_commit_new_bitmap(struct vhd_commit *c, struct vhd_io *io)
 	if (!nb)
 		return 0;
 	memset(c->buf, 0xFF, sizeof(c->buf));
-	return vhd_commit_write_bitmap(c, io, nb->sector, c->buf);
+	return vhd_bitmap_write(c->img, io, nb->sector, c->buf);
 }
 
 static u32 vhd_commit_new_sector(struct vhd_commit *c)

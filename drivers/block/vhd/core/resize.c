@@ -318,11 +318,7 @@ static int vhd_resize_table(struct vhd_resize *r, struct vhd_io *io)
 
 static int vhd_resize_stray_cut(struct vhd_resize *r, struct vhd_io *io)
 {
-	unsigned long flags;
-
-	spin_lock_irqsave(&r->img->lock, flags);
-	r->img->space.ragged = false;
-	spin_unlock_irqrestore(&r->img->lock, flags);
+	vhd_space_set_ragged(r->img, false);
 	return vhd_resize_flush(r, io, r->begin);
 }
 

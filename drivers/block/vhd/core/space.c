@@ -275,7 +275,7 @@ static void vhd_space_set_tail(struct vhd_image *img, u64 tail)
 	spin_unlock_irqrestore(&img->lock, flags);
 }
 
-static void vhd_space_set_ragged(struct vhd_image *img, bool ragged)
+void vhd_space_set_ragged(struct vhd_image *img, bool ragged)
 {
 	unsigned long flags;
 
@@ -586,19 +586,13 @@ static int vhd_prepare_next_bitmap(struct vhd_prepare *p, int err,
 {
 	u32 slot = ++p->bitmaps % p->chunk;
 	u64 pos = p->first + slot * vhd_space_stride(p->img);
-	unsigned long flags;
-	u32 pad;
 
 	p->marked &= !err;
 	if (!p->marked || p->bitmaps > p->chunk)
 		return vhd_prepare_finish(p);
 	p->plan.side_by_side = slot;
-	spin_lock_irqsave(&p->img->lock, flags);
-	pad = vhd_bitmap_pad(p->img, pos >> VHD_SECTOR_SHIFT);
-	spin_unlock_irqrestore(&p->img->lock, flags);
-	vhd_io_set(io, VHD_IO_WRITE, pos, VHD_SECTOR_SIZE, p->bitmap);
-	io->pad = pad;
-	return 1;
+	return vhd_bitmap_write(p->img, io, pos >> VHD_SECTOR_SHIFT,
+				p->bitmap);
 }
 
 /*

@@ -60,6 +60,9 @@ u32 vhd_space_take_lowest(struct vhd_image *img, bool *dirty);
 /** vhd_space_settled - it has been flushed; any context */
 void vhd_space_settled(struct vhd_image *img);
 
+/** vhd_space_set_ragged - may the file be longer than we know; any context */
+void vhd_space_set_ragged(struct vhd_image *img, bool ragged);
+
 /*
  * vhd_space_relax - give up what was reserved ahead of need
  * It becomes freed slots as others.  For when blocks are unmapped: who gives
